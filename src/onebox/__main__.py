@@ -1,0 +1,5 @@
+"""`python -m onebox` is the command line."""
+
+from onebox.cli import main
+
+main()

@@ -1,0 +1,188 @@
+"""The one table from errors to HTTP, and the one shape in which they leave."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from onebox.core import errors
+
+log = structlog.get_logger(__name__)
+
+STATUSES: dict[type[errors.AppError], int] = {
+    errors.AppError: 500,
+    errors.InvalidInput: 422,
+    errors.TaskNotSupported: 400,
+    errors.Unauthorized: 401,
+    errors.Forbidden: 403,
+    errors.ModelNotFound: 404,
+    errors.FileNotFound: 404,
+    errors.ModelBroken: 422,
+    errors.ModelBusy: 409,
+    errors.PayloadTooLarge: 413,
+    errors.QueueFull: 429,
+    errors.ModelTooLarge: 507,
+    errors.OutOfMemory: 503,
+    errors.WorkerLost: 503,
+    errors.WorkerUnready: 503,
+    errors.ShuttingDown: 503,
+    errors.DeadlineExceeded: 504,
+    errors.Cancelled: 499,
+    errors.InferenceFailed: 500,
+}
+# What the OpenAI routes answer where the native ones say 422.
+OPENAI_INVALID_STATUS = 400
+TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    409: "conflict_error",
+    429: "rate_limit_error",
+}
+# Asking again cannot help, so clients that retry 5xx by themselves are told not to.
+NO_RETRY = frozenset({499, 500, 504, 507})
+HTTP_CODES = {404: "route_not_found", 405: "method_not_allowed", 413: "payload_too_large"}
+RECEIVED_CHARS = 200
+
+
+def status_of(error: errors.AppError, invalid_status: int = 422) -> int:
+    status = STATUSES[type(error)]
+    return invalid_status if status == 422 else status
+
+
+def error_body(
+    message: str,
+    *,
+    code: str,
+    status: int,
+    request_id: str | None,
+    param: str | None = None,
+    details: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The one error shape, also used inside event streams."""
+    error_type = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    return {
+        "error": {
+            "message": message,
+            "type": error_type,
+            "param": param,
+            "code": code,
+            "status": status,
+            "details": details or {},
+            "request_id": request_id,
+        }
+    }
+
+
+def app_error_body(error: errors.AppError, request: Request) -> dict[str, Any]:
+    return error_body(
+        error.message,
+        code=error.code,
+        status=status_of(error, _invalid_status(request)),
+        request_id=request.scope.get("request_id"),
+        param=error.param,
+        details=error.details,
+    )
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    app.add_exception_handler(errors.AppError, _on_app_error)
+    app.add_exception_handler(RequestValidationError, _on_validation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+
+
+def internal_error(request_id: str) -> JSONResponse:
+    """The generic answer to a bug; what happened is in the log under the request id."""
+    return _respond(
+        error_body(
+            "something went wrong on the server; its log says more under this request id",
+            code="internal_error",
+            status=500,
+            request_id=request_id,
+        )
+    )
+
+
+async def _on_app_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.AppError)
+    return _respond(app_error_body(error, request), retry_after_s=error.retry_after_s)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    code = HTTP_CODES.get(error.status_code, "invalid_request")
+    body = error_body(
+        str(error.detail),
+        code=code,
+        status=error.status_code,
+        request_id=request.scope.get("request_id"),
+    )
+    return _respond(body, headers=dict(error.headers or {}))
+
+
+async def _on_validation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    problems = error.errors()
+    first = problems[0]
+    field = ".".join(str(part) for part in first["loc"][1:]) or None
+    if first["type"] == "json_invalid":
+        message, code, field = "the body is not valid JSON", "invalid_json", None
+    else:
+        message, code = f"{field or 'body'}: {first['msg']}", _validation_code(first["type"])
+    details: dict[str, Any] = {k: v for k, v in (first.get("ctx") or {}).items() if _is_plain(v)}
+    if _is_plain(first.get("input")):
+        details["received"] = _shortened(first["input"])
+    if len(problems) > 1:
+        details["also"] = [
+            f"{'.'.join(map(str, p['loc'][1:]))}: {p['msg']}" for p in problems[1:10]
+        ]
+    status = _invalid_status(request)
+    request_id = request.scope.get("request_id")
+    return _respond(
+        error_body(
+            message, code=code, status=status, request_id=request_id, param=field, details=details
+        )
+    )
+
+
+def _invalid_status(request: Request) -> int:
+    return int(getattr(request.scope.get("route"), "invalid_status", 422))
+
+
+def _validation_code(error_type: str) -> str:
+    if error_type == "missing":
+        return "missing_required_parameter"
+    return "unknown_parameter" if error_type == "extra_forbidden" else "invalid_value"
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str | int | bool) or (
+        isinstance(value, float) and math.isfinite(value)
+    )
+
+
+def _shortened(value: Any) -> Any:
+    return value[:RECEIVED_CHARS] if isinstance(value, str) else value
+
+
+def _respond(
+    body: dict[str, Any],
+    *,
+    retry_after_s: float | None = None,
+    headers: dict[str, str] | None = None,
+) -> JSONResponse:
+    status = body["error"]["status"]
+    headers = headers or {}
+    if status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="onebox"'
+    if retry_after_s is not None:
+        headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
+    if status in NO_RETRY:
+        headers["x-should-retry"] = "false"
+    return JSONResponse(body, status_code=status, headers=headers)

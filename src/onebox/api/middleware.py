@@ -1,0 +1,143 @@
+"""Step 1 of the path: request id, timing, access log, body limit.
+
+Plain ASGI, so that streams stay streams.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from dataclasses import dataclass
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from onebox.api.errors import internal_error
+from onebox.services.metrics import Metrics
+
+log = structlog.get_logger("onebox.access")
+
+REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,64}$")
+UNMATCHED = "unmatched"
+
+
+@dataclass(slots=True)
+class _Exchange:
+    """What is known about one request while it is served."""
+
+    started: float
+    route: str = UNMATCHED
+    status: int = 0
+    sent_bytes: int = 0
+
+
+class RequestContext:
+    """Outermost: gives each request its id, counts and logs it, and answers for bugs below."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(time.perf_counter())
+        request_id = _request_id(Request(scope))
+        scope["request_id"] = request_id
+        scope["on_route"] = lambda route: self._enter(exchange, route, scope["method"])
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+                elapsed_ms = (time.perf_counter() - exchange.started) * 1000
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", request_id.encode()),
+                    (b"x-processing-ms", f"{elapsed_ms:.1f}".encode()),
+                ]
+            elif message["type"] == "http.response.body":
+                exchange.sent_bytes += len(message.get("body", b""))
+            await send(message)
+
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            try:
+                await self._app(scope, receive, send_with_id)
+            except Exception:
+                log.exception("unhandled_error")
+                if exchange.status == 0:
+                    await internal_error(request_id)(scope, receive, send_with_id)
+            finally:
+                self._leave(exchange, scope)
+
+    def _enter(self, exchange: _Exchange, route: str, method: str) -> None:
+        exchange.route = route
+        self._metrics.active.labels(route, method).inc()
+
+    def _leave(self, exchange: _Exchange, scope: Scope) -> None:
+        elapsed_s = time.perf_counter() - exchange.started
+        method = scope["method"] if exchange.route != UNMATCHED else "any"
+        if exchange.route != UNMATCHED:
+            self._metrics.active.labels(exchange.route, method).dec()
+        # No status: the client left before there was one.
+        labels = (exchange.route, method, str(exchange.status or 499))
+        self._metrics.requests.labels(*labels).inc()
+        self._metrics.durations.labels(*labels).observe(elapsed_s)
+        client = scope.get("client")
+        log.info(
+            "request",
+            method=scope["method"],
+            route=exchange.route,
+            status=exchange.status or 499,
+            ms=round(elapsed_s * 1000, 1),
+            bytes=exchange.sent_bytes,
+            client=client[0] if client else None,
+            caller=scope.get("caller"),
+        )
+
+
+class BodyLimit:
+    """Refuses bodies over the limit: at once by their declared length, else as soon as they exceed
+    it.
+
+    Counted when the body is read, so a caller without a token is told that first.
+    """
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        declared = dict(scope["headers"]).get(b"content-length", b"0")
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            if declared.isdigit() and int(declared) > self._max_bytes:
+                raise self._refusal()
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_bytes:
+                raise self._refusal()
+            return message
+
+        await self._app(scope, counted, send)
+
+    def _refusal(self) -> HTTPException:
+        return HTTPException(
+            413,
+            f"the body is larger than {self._max_bytes} bytes (ONEBOX_MAX_BODY_BYTES)",
+            {"Connection": "close"},
+        )
+
+
+def _request_id(request: Request) -> str:
+    """The client's own id where it is a sane one, else a new one."""
+    wanted = request.headers.get("x-request-id", "")
+    return wanted if REQUEST_ID.match(wanted) else secrets.token_hex(8)

@@ -1,0 +1,1 @@
+"""Onebox's own routes."""

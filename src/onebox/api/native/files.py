@@ -1,0 +1,22 @@
+"""Results behind signed links. The signature is the credential."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from fastapi.responses import FileResponse
+
+from onebox.api.deps import ServicesDep
+from onebox.api.routing import Route
+
+router = APIRouter(route_class=Route, tags=["files"])
+
+
+@router.get("/files/{signed}", summary="A result, by its signed link", response_class=FileResponse)
+async def file(signed: str, services: ServicesDep) -> FileResponse:
+    stored = services.files.open(signed)
+    return FileResponse(
+        stored.path,
+        media_type=stored.media_type,
+        filename=stored.path.name,
+        headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=3600"},
+    )

@@ -1,0 +1,102 @@
+"""`/v1/infer`: one flat request, pictures back as base64.
+
+An adapter over the task `text-to-image`.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
+
+from onebox.api.deps import CallerDep, ServicesDep, unless_disconnected
+from onebox.api.routing import Route
+from onebox.core.seeds import SEEDS
+from onebox.services.inference import Outcome
+from onebox.tasks.text_to_image import TextToImageInput
+
+router = APIRouter(route_class=Route, tags=["inference"])
+
+Pixels = Annotated[int | None, Field(ge=256, le=1024, multiple_of=8)]
+
+
+class InferRequest(BaseModel):
+    """Left-out sizes are the model's native one (512 where it has none)."""
+
+    id: str = Field(min_length=1, max_length=64, description="Yours; comes back in the answer.")
+    model_id: str = Field(
+        min_length=1, max_length=512, description="SHA-256, prefix of it, name or alias."
+    )
+    prompt: str = Field(min_length=1, max_length=1000)
+    negative_prompt: str | None = Field(None, max_length=1000)
+    num_inference_steps: int | None = Field(None, ge=1, le=150, description="Default 30.")
+    guidance_scale: float | None = Field(
+        None, ge=1, le=20, allow_inf_nan=False, description="Default 7.5."
+    )
+    width: Pixels = None
+    height: Pixels = None
+    seed: int | None = Field(None, ge=0, lt=SEEDS, description="Random if left out.")
+    num_images: int = Field(1, ge=1, le=4)
+
+
+class InferImage(BaseModel):
+    base64: str = Field(description="PNG.")
+    seed: int
+    width: int
+    height: int
+
+
+class InferResponse(BaseModel):
+    id: str
+    model_id: str
+    images: list[InferImage]
+    processing_time: float = Field(description="Seconds.")
+    prompt: str
+    negative_prompt: str | None
+    num_inference_steps: int
+    guidance_scale: float
+
+
+@router.post("/v1/infer", summary="Pictures from a prompt, as base64")
+@router.post("/infer", summary="Pictures from a prompt, as base64", operation_id="infer_short")
+async def infer(
+    body: InferRequest, request: Request, services: ServicesDep, caller: CallerDep
+) -> InferResponse:
+    task_input = TextToImageInput(
+        prompt=body.prompt,
+        negative_prompt=body.negative_prompt,
+        width=body.width,
+        height=body.height,
+        steps=body.num_inference_steps,
+        guidance_scale=body.guidance_scale,
+        seed=body.seed,
+        n=body.num_images,
+    )
+    prepared = await services.inference.prepare(
+        "text-to-image", task_input, model=body.model_id, caller=caller.id
+    )
+    outcome = await unless_disconnected(request, services.inference.run(prepared))
+    return _response(body, outcome)
+
+
+def _response(body: InferRequest, outcome: Outcome) -> InferResponse:
+    used = outcome.prepared.input
+    assert isinstance(used, TextToImageInput)
+    assert used.steps is not None
+    assert used.guidance_scale is not None
+    timing = outcome.timing
+    return InferResponse(
+        id=body.id,
+        model_id=body.model_id,
+        images=[
+            InferImage(base64=base64.b64encode(artifact.data or b"").decode(), **artifact.meta)
+            for artifact in outcome.artifacts
+        ],
+        processing_time=round(timing.load_s + timing.run_s + timing.encode_s, 4),
+        prompt=used.prompt,
+        negative_prompt=used.negative_prompt,
+        num_inference_steps=used.steps,
+        guidance_scale=used.guidance_scale,
+    )

@@ -1,0 +1,76 @@
+"""The models on disk, in a shape that OpenAI clients and plain REST clients both understand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from onebox.api.deps import ServicesDep
+from onebox.api.routing import Route
+from onebox.bootstrap import Services
+from onebox.core.contracts import Entry
+
+router = APIRouter(route_class=Route, tags=["models"])
+
+
+@router.get("/v1/models", summary="All models")
+async def list_models(services: ServicesDep) -> dict[str, Any]:
+    entries = services.registry.entries()
+    loaded = _loaded(services)
+    return {
+        "object": "list",
+        "data": [_openai_model(entry, entry.name, loaded) for entry in entries],
+        "models": [
+            {
+                "id": entry.sha256,
+                "name": entry.name,
+                "size": entry.size_bytes,
+                "path": entry.path,
+                "extension": entry.extension,
+            }
+            for entry in entries
+        ],
+        "count": len(entries),
+    }
+
+
+@router.get("/v1/models/{model:path}", summary="One model, by id, prefix, name or alias")
+async def get_model(model: str, services: ServicesDep) -> dict[str, Any]:
+    entry = services.registry.resolve(model)
+    return {
+        **_openai_model(entry, model, _loaded(services)),
+        "name": entry.name,
+        "size": entry.size_bytes,
+        "path": entry.path,
+        "extension": entry.extension,
+    }
+
+
+def _openai_model(entry: Entry, model_id: str, loaded: dict[str, int]) -> dict[str, Any]:
+    return {
+        "id": model_id,
+        "object": "model",
+        "created": entry.created,
+        "owned_by": "onebox",
+        "sha256": entry.sha256,
+        "status": entry.status,
+        "reason": entry.reason,
+        "family": entry.family,
+        "kind": entry.kind,
+        "tasks": list(entry.tasks),
+        "aliases": list(entry.aliases),
+        "licence": entry.overrides.get("licence"),
+        "bytes": entry.size_bytes,
+        "loaded": entry.key in loaded,
+        "loaded_bytes": loaded.get(entry.key),
+    }
+
+
+def _loaded(services: Services) -> dict[str, int]:
+    """Bytes in memory by entry key, over all workers."""
+    found: dict[str, int] = {}
+    for client in services.pool.clients:
+        for bundle in client.last_stats.bundles if client.last_stats else ():
+            found[bundle.key] = found.get(bundle.key, 0) + bundle.size_bytes
+    return found

@@ -1,0 +1,64 @@
+"""What this is, whether it lives, whether it can work; metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from onebox import __version__
+from onebox.api.deps import ServicesDep
+from onebox.api.routing import Route
+from onebox.core.errors import WorkerUnready
+
+router = APIRouter(route_class=Route, tags=["status"])
+
+LINKS = {
+    "docs": "/docs",
+    "openapi": "/openapi.json",
+    "health": "/health",
+    "ready": "/ready",
+    "models": "/v1/models",
+    "infer": "/v1/infer",
+    "images": "/v1/images/generations",
+    "metrics": "/metrics",
+}
+
+
+@router.get("/", summary="What this is, with links")
+@router.get("/v1", summary="What this is, with links", operation_id="about_v1")
+async def about() -> dict[str, Any]:
+    return {
+        "name": "onebox",
+        "version": __version__,
+        "description": "Self-hosted inference server for local models",
+        "links": LINKS,
+    }
+
+
+@router.get("/health", summary="Whether the server is alive")
+@router.get("/v1/health", summary="Whether the server is alive", operation_id="health_v1")
+@router.get("/healthz", summary="Whether the server is alive", operation_id="healthz")
+async def health() -> dict[str, str]:
+    return {"status": "ok", "version": __version__}
+
+
+@router.get("/ready", summary="Whether models can run; 503 while no worker is up")
+async def ready(services: ServicesDep) -> dict[str, Any]:
+    if not services.pool.ready():
+        raise WorkerUnready(
+            "no worker is up", details={"reasons": services.pool.reasons()}, retry_after_s=5
+        )
+    return {
+        "status": "ready",
+        "devices": [
+            {"id": device.id, "name": device.name, "problems": list(device.problems)}
+            for device in services.pool.devices()
+        ],
+        "reasons": services.pool.reasons(),
+    }
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+async def metrics(services: ServicesDep) -> Response:
+    return Response(services.metrics.render(), media_type=services.metrics.content_type)

@@ -1,0 +1,1 @@
+"""Routes that unchanged OpenAI clients use."""

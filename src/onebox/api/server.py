@@ -1,0 +1,92 @@
+"""Serving: the listening socket, the start-up text, and a shutdown that loses no answer."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from types import FrameType
+
+import structlog
+import uvicorn
+from fastapi import FastAPI
+
+from onebox.bootstrap import Services, is_loopback
+
+log = structlog.get_logger(__name__)
+
+KEEP_ALIVE_S = 75
+# Beyond the grace time: for answers that say "shutting down" to get out.
+ANSWER_MARGIN_S = 5
+EXAMPLE_PROMPT = "a red circle on a blue background"
+
+
+class OneboxServer(uvicorn.Server):
+    """uvicorn, which lets the workers drain while it waits for open requests.
+
+    Without this uvicorn would wait for its requests first and stop the workers after, so that a
+    request that cannot finish in time would be cut off instead of answered.
+    """
+
+    def __init__(self, config: uvicorn.Config, services: Services) -> None:
+        super().__init__(config)
+        self._services = services
+        self._draining: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            print(start_text(self._services, self._port()), flush=True)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        grace_s = self._services.settings.shutdown_grace
+        self._draining = asyncio.create_task(self._services.pool.close(grace_s))
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        log.info("shutting_down", signal=sig)
+        super().handle_exit(sig, frame)
+
+    def _port(self) -> int:
+        return int(self.servers[0].sockets[0].getsockname()[1])
+
+
+def serve(app: FastAPI, services: Services) -> None:
+    """Serve until told to stop."""
+    settings = services.settings
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=int(settings.shutdown_grace + ANSWER_MARGIN_S),
+    )
+    OneboxServer(config, services).run()
+
+
+def start_text(services: Services, port: int) -> str:
+    """Address, key and one `curl` line to paste."""
+    settings = services.settings
+    host = settings.host if settings.host not in ("0.0.0.0", "::") else "127.0.0.1"
+    address = f"http://{host}:{port}"
+    lines = ["", f"  Onebox is listening on {address}  (API pages: {address}/docs)"]
+    if services.generated_key:
+        lines.append(f"  API key: {services.generated_key}  (again with: python3 app.py keys show)")
+        key = services.generated_key
+    else:
+        lines.append("  API key: the ones in your settings")
+        key = "$KEY"
+    if settings.cors_origins and "*" in settings.cors_origins and not is_loopback(settings.host):
+        lines.append("  WARNING: CORS_ORIGINS=* lets any web page call this server")
+    models = [entry.name for entry in services.registry.entries() if "text-to-image" in entry.tasks]
+    model = models[0] if models else "MODEL"
+    lines += [
+        "",
+        f"  curl -s {address}/v1/tasks/text-to-image -H 'Authorization: Bearer {key}' \\",
+        "    -H 'Content-Type: application/json' -H 'Accept: image/png' \\",
+        f"""    -d '{{"model": "{model}", "prompt": "{EXAMPLE_PROMPT}"}}' -o picture.png""",
+        "",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,169 @@
+"""The one place where objects are built and joined. Nothing is built at import."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+from dataclasses import dataclass
+
+from filelock import FileLock, Timeout
+from pydantic import SecretStr
+
+from onebox.core.contracts import TaskDefaults
+from onebox.core.errors import AppError
+from onebox.core.media import Spool
+from onebox.core.plugins import load_plugins
+from onebox.core.settings import DEFAULT_ALIASES, Settings
+from onebox.registry.hash_store import HashStore
+from onebox.registry.registry import Registry
+from onebox.runtime.wire import Start
+from onebox.runtime.worker_client import WorkerClient
+from onebox.runtime.worker_pool import WorkerPool
+from onebox.services.authenticator import Authenticator, stored_secret
+from onebox.services.files import FileStore
+from onebox.services.inference import Inference
+from onebox.services.metrics import Metrics
+
+ADMIN_KEY_FILE = "admin.key"
+LINK_SECRET_FILE = "links.key"
+
+
+class ConfigurationError(AppError):
+    """The server cannot start with these settings."""
+
+    code = "configuration_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything the routes need, built once."""
+
+    settings: Settings
+    registry: Registry
+    pool: WorkerPool
+    inference: Inference
+    authenticator: Authenticator
+    files: FileStore
+    metrics: Metrics
+    generated_key: str | None
+    lock: FileLock
+
+    async def start(self) -> None:
+        """Bring up workers and registry; a worker needs seconds to import torch, so it goes first."""
+        await self.pool.start()
+        await asyncio.to_thread(self.registry.start)
+
+    async def close(self) -> None:
+        await self.pool.close(self.settings.shutdown_grace)
+        await asyncio.to_thread(self.registry.stop)
+        self.lock.release()
+
+
+def build_services(settings: Settings) -> Services:
+    """Raises ConfigurationError when the data folder is taken or the settings are unsafe."""
+    load_plugins()
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    lock = _lock_data_dir(settings)
+    key = _generated_key(settings)
+    spool = Spool(settings.data_dir / "spool")
+    spool.clear()
+    registry = build_registry(settings)
+    pool = WorkerPool(lambda index: _create_client(settings, spool, index))
+    metrics = Metrics(lambda: pool.clients)
+    defaults = TaskDefaults(settings.default_inference_steps, settings.default_guidance_scale)
+    link_secret, _ = stored_secret(settings.data_dir / LINK_SECRET_FILE, "")
+    return Services(
+        settings=settings,
+        registry=registry,
+        pool=pool,
+        inference=Inference(
+            registry, pool, spool, metrics, defaults, timeout_s=settings.request_timeout
+        ),
+        authenticator=create_authenticator(settings, key),
+        files=FileStore(settings.data_dir / "files", link_secret, ttl_s=settings.file_ttl),
+        metrics=metrics,
+        generated_key=key,
+        lock=lock,
+    )
+
+
+def build_registry(settings: Settings) -> Registry:
+    return Registry(
+        settings.model_dirs,
+        HashStore(settings.data_dir / "cache.db"),
+        scan_interval_s=settings.model_scan_interval,
+        aliases=settings.model_aliases,
+        task_aliases=DEFAULT_ALIASES,
+        default_models=settings.default_models,
+    )
+
+
+def create_authenticator(settings: Settings, generated_key: str | None = None) -> Authenticator:
+    generated = (SecretStr(generated_key),) if generated_key else ()
+    return Authenticator(
+        api_keys=settings.api_keys,
+        admin_keys=(*settings.admin_keys, *generated),
+        secret_key=settings.secret_key,
+        audience=settings.jwt_audience,
+        issuer=settings.jwt_issuer,
+    )
+
+
+def _create_client(settings: Settings, spool: Spool, index: int) -> WorkerClient:
+    start = Start(
+        index=index,
+        devices=settings.device,
+        threads=settings.threads,
+        memory_budget=settings.memory_budget,
+        idle_timeout_s=settings.idle_timeout,
+        lease_timeout_s=settings.lease_timeout,
+        max_queue=settings.max_queue,
+        spool=str(settings.data_dir / "spool"),
+    )
+    if settings.worker == "inline":
+        # Only here, on demand: it brings torch into the gateway.
+        from onebox.runtime.inline_client import InlineWorkerClient
+
+        return InlineWorkerClient(start, spool)
+    from onebox.runtime.process_client import ProcessWorkerClient
+
+    return ProcessWorkerClient(
+        start, spool, log_level=settings.log_level, log_format=settings.log_format
+    )
+
+
+def _lock_data_dir(settings: Settings) -> FileLock:
+    lock = FileLock(settings.data_dir / "lock")
+    holder = settings.data_dir / "lock.pid"
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        pid = holder.read_text(encoding="utf-8").strip() if holder.is_file() else "unknown"
+        raise ConfigurationError(
+            f"{settings.data_dir} is in use by another Onebox (process {pid}); "
+            "stop it, or set DATA_DIR"
+        ) from None
+    holder.write_text(f"{os.getpid()}\n", encoding="utf-8")
+    return lock
+
+
+def _generated_key(settings: Settings) -> str | None:
+    """The admin key that a server without configured keys makes for itself, or None."""
+    if settings.api_keys or settings.admin_keys or settings.secret_key:
+        return None
+    path = settings.data_dir / ADMIN_KEY_FILE
+    if not path.is_file() and not is_loopback(settings.host):
+        raise ConfigurationError(
+            f"HOST={settings.host} is reachable from other machines and no key is configured; "
+            "set API_KEYS, ONEBOX_ADMIN_KEYS or SECRET_KEY, or start once on 127.0.0.1 for a key"
+        )
+    key, _ = stored_secret(path, "ob-")
+    return key
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

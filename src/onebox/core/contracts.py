@@ -1,0 +1,231 @@
+"""The contracts between the layers: plain values that travel, and what a family, task and encoder
+must offer.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+
+import msgspec
+from pydantic import BaseModel
+
+from onebox.core.media import MediaRef
+from onebox.core.results import Artifact, Output
+
+InputT = TypeVar("InputT", bound=BaseModel)
+
+DeviceKind = Literal["cpu", "cuda", "rocm", "mps", "xpu"]
+DtypeName = Literal["float32", "float16", "bfloat16"]
+EntryStatus = Literal["hashing", "ready", "broken"]
+Priority = Literal["interactive", "job", "batch"]
+
+
+class Device(msgspec.Struct, frozen=True):
+    """One device with the dtype policy applied.
+
+    Attributes:
+        id: as in settings: "cpu", "mps", "cuda:1".
+        torch_device: what torch calls it ("cuda:1" for ROCm cards too).
+        pool: the memory pool it draws from; the CPU and unified memory share "host".
+        dtype: what weights are loaded in unless a checkpoint's `onebox.toml` says otherwise.
+        vae_dtype: the same for image decoders, which overflow in half precision on some devices.
+        problems: what is wrong with it and how to mend it; empty when all is well.
+    """
+
+    id: str
+    kind: DeviceKind
+    name: str
+    torch_device: str
+    pool: str
+    total_bytes: int
+    free_bytes: int
+    dtype: DtypeName
+    vae_dtype: DtypeName
+    compute_capability: tuple[int, int] | None = None
+    cores: int | None = None
+    problems: tuple[str, ...] = ()
+
+
+class TensorInfo(msgspec.Struct, frozen=True):
+    """One tensor as a weight file's header describes it.
+
+    `dtype` is the safetensors name, e.g. "F16".
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    size_bytes: int
+
+
+class OnDisk(Protocol):
+    """Cheap facts about one checkpoint on disk, read from names and headers; weights are never
+    loaded.
+
+    `read_json` raises ModelBroken for a file that is missing, too large or not a JSON object.
+    """
+
+    path: Path
+    is_folder: bool
+
+    @property
+    def files(self) -> Mapping[str, int]:
+        """Relative POSIX path → size in bytes, of every file that loading may read."""
+
+    def read_json(self, relative: str) -> dict[str, Any]: ...
+
+    def tensors(self, relative: str) -> Mapping[str, TensorInfo]:
+        """Header of one `.safetensors` file. Raises ModelBroken when it does not parse."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A family's claim on a checkpoint.
+
+    `facts` are plain values its tasks may want (native size, …).
+    """
+
+    kind: str
+    facts: Mapping[str, Any]
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A checkpoint as the registry knows it.
+
+    Attributes:
+        key: stable in this process from first sight on, before the hash is known.
+        sha256: identity of the contents; None while `status` is "hashing".
+        kind: what the contents say it is, e.g. "StableDiffusionPipeline".
+        facts: what its family found out about it (native size, …).
+        overrides: the checkpoint's `onebox.toml`.
+        reason: why it is broken, and what to do.
+        other_paths: further places that hold the same contents.
+    """
+
+    key: str
+    name: str
+    path: str
+    extension: str
+    size_bytes: int
+    status: EntryStatus
+    sha256: str | None = None
+    family: str | None = None
+    kind: str | None = None
+    tasks: tuple[str, ...] = ()
+    facts: dict[str, Any] = {}
+    overrides: dict[str, Any] = {}
+    aliases: tuple[str, ...] = ()
+    reason: str | None = None
+    created: int = 0
+    other_paths: tuple[str, ...] = ()
+
+
+class Bundle(Protocol):
+    """One loaded set of weights.
+
+    Owned by one engine thread; `close` drops every reference to the weights.
+    """
+
+    size_bytes: int
+
+    def close(self) -> None: ...
+
+
+class RunContext(Protocol):
+    """What a running task may say to the outside. All calls come from the engine thread."""
+
+    @property
+    def device(self) -> Device: ...
+
+    @property
+    def entry(self) -> Entry: ...
+
+    def check(self) -> None:
+        """Raise if the request was cancelled or is past its deadline."""
+
+    def step(self, step: int, steps: int) -> None:
+        """Report progress, raise as `check` does, and let a more urgent engine have the device."""
+
+    def delta(self, data: dict[str, Any]) -> None:
+        """Send a piece of a streamed result."""
+
+    def read(self, media: MediaRef) -> bytes:
+        """The bytes of a binary input."""
+
+
+class Family(ABC):
+    """How one kind of checkpoint is recognised, sized and loaded. One file in `families/`."""
+
+    name: ClassVar[str]
+    engine: ClassVar[str] = "exclusive"
+    tasks: ClassVar[frozenset[str]] = frozenset()
+
+    @abstractmethod
+    def matches(self, on_disk: OnDisk) -> Match | None:
+        """None: not mine. Raises ModelBroken: mine, but it cannot be used, and why."""
+
+    @abstractmethod
+    def estimate(self, on_disk: OnDisk, device: Device) -> int:
+        """Bytes the weights will take on the device, from headers alone."""
+
+    @abstractmethod
+    def load(self, entry: Entry, device: Device) -> Bundle:
+        """Load the weights. Called on the engine thread, one load at a time in a worker."""
+
+    def warm_up(self) -> None:
+        """Import the heavy classes. Called once in the worker's main thread, before any engine."""
+        return
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDefaults:
+    """Server-wide defaults that a request and a checkpoint's `onebox.toml` may override."""
+
+    steps: int
+    guidance_scale: float
+
+
+class Task(ABC, Generic[InputT]):
+    """One thing a client can ask. One file in `tasks/`."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    Input: type[InputT]
+    families: ClassVar[frozenset[str]] = frozenset()
+
+    def resolve(self, request: InputT, entry: Entry, defaults: TaskDefaults) -> InputT:
+        """Fill in everything left open (seed, size, steps).
+
+        Runs in the gateway, before queueing.
+        """
+        return request
+
+    def check(self, request: InputT, entry: Entry) -> None:
+        """Refuse what this checkpoint cannot do.
+
+        Raises InvalidInput. Runs in the worker, before queueing.
+        """
+        return
+
+    def reserve_bytes(self, request: InputT, entry: Entry) -> int:
+        """Working memory the run needs beside the weights."""
+        return 0
+
+    @abstractmethod
+    def run(self, bundle: Any, request: InputT, context: RunContext) -> list[Output]:
+        """Do the work on the engine thread."""
+
+
+class Encoder(ABC):
+    """Turns the outputs of one kind into bytes.
+
+    Runs in the worker's CPU pool, never on an engine thread.
+    """
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def encode(self, output: Output) -> Artifact: ...

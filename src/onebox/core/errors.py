@@ -1,0 +1,130 @@
+"""Everything that can go wrong, in domain words. HTTP statuses are given in `api/errors.py` alone.
+
+AppError
+├── InvalidInput              a value of the request is wrong
+├── TaskNotSupported          the model cannot do what was asked
+├── Unauthorized, Forbidden
+├── ModelNotFound, FileNotFound
+├── ModelBroken               the checkpoint on disk cannot be used
+├── ModelBusy                 in use past the bound one waited for
+├── PayloadTooLarge
+├── QueueFull
+├── ModelTooLarge             can never fit the memory budget
+├── OutOfMemory, WorkerLost, WorkerUnready, ShuttingDown     try again later
+├── DeadlineExceeded, Cancelled
+└── InferenceFailed           our fault, or the model's
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class AppError(Exception):
+    """Base of all errors that a client may see.
+
+    Args:
+        message: what happened, the number, and the remedy; safe to show to a client.
+        param: the request field at fault, if one is.
+        details: further plain values for programs.
+        retry_after_s: seconds after which trying again makes sense.
+    """
+
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        details: dict[str, Any] | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.details = details or {}
+        self.retry_after_s = retry_after_s
+
+
+class InvalidInput(AppError):
+    code = "invalid_value"
+
+
+class TaskNotSupported(AppError):
+    code = "task_not_supported"
+
+
+class Unauthorized(AppError):
+    code = "invalid_api_key"
+
+
+class Forbidden(AppError):
+    code = "insufficient_scope"
+
+
+class ModelNotFound(AppError):
+    code = "model_not_found"
+
+
+class FileNotFound(AppError):
+    code = "file_not_found"
+
+
+class ModelBroken(AppError):
+    code = "model_broken"
+
+
+class ModelBusy(AppError):
+    code = "model_busy"
+
+
+class PayloadTooLarge(AppError):
+    code = "payload_too_large"
+
+
+class QueueFull(AppError):
+    code = "queue_full"
+
+
+class ModelTooLarge(AppError):
+    code = "model_too_large"
+
+
+class OutOfMemory(AppError):
+    code = "insufficient_memory"
+
+
+class WorkerLost(AppError):
+    code = "worker_lost"
+
+
+class WorkerUnready(AppError):
+    code = "worker_unready"
+
+
+class ShuttingDown(AppError):
+    code = "shutting_down"
+
+
+class DeadlineExceeded(AppError):
+    code = "deadline_exceeded"
+
+
+class Cancelled(AppError):
+    code = "cancelled"
+
+
+class InferenceFailed(AppError):
+    code = "inference_failed"
+
+
+def all_errors() -> dict[str, type[AppError]]:
+    """Every error class by its code, so that an error can be named on the wire and raised again."""
+    found: dict[str, type[AppError]] = {}
+    pending: list[type[AppError]] = [AppError]
+    while pending:
+        cls = pending.pop()
+        found[cls.code] = cls
+        pending.extend(cls.__subclasses__())
+    return found

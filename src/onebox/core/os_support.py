@@ -1,0 +1,63 @@
+"""The one place for what differs between operating systems.
+
+Everything here works, or does nothing, on all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import math
+import os
+import signal
+import sys
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_CGROUP_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+
+
+def die_with_parent() -> None:
+    """Linux: have the kernel kill this process when its parent ends, also inside a native call."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def return_freed_memory() -> None:
+    """glibc: give freed heap back to the system; without it most of an unloaded model stays
+    resident.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def usable_cpus() -> int:
+    """CPUs this process may really use: affinity and cgroup quota, at least 1."""
+    if hasattr(os, "sched_getaffinity"):
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = _CGROUP_CPU_MAX.read_text().split()
+        if quota != "max":
+            count = min(count, math.ceil(int(quota) / int(period)))
+    return max(1, count)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Create a file that only its owner may read (mode 0600 where modes exist).
+
+    Fails if it exists.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def use_binary(descriptor: int) -> None:
+    """Windows: stop a descriptor from translating line ends."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        msvcrt.setmode(descriptor, os.O_BINARY)

@@ -1,0 +1,44 @@
+"""Refuse checkpoints whose configuration asks for code that is not a library's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from onebox.core.contracts import OnDisk
+from onebox.core.errors import ModelBroken
+
+FORBIDDEN_KEYS = frozenset({"auto_map", "custom_pipelines", "custom_pipeline", "trust_remote_code"})
+ATTENTION_KEYS = frozenset(
+    {"_attn_implementation", "_attn_implementation_internal", "attn_implementation"}
+)
+
+
+def refuse_remote_code(on_disk: OnDisk) -> None:
+    """Raises ModelBroken if the folder carries Python, or a configuration that would fetch or run
+    code.
+    """
+    for relative in on_disk.files:
+        if relative.endswith(".py"):
+            raise ModelBroken(
+                f"the checkpoint brings code of its own ({relative}), which is never run"
+            )
+        name = relative.rsplit("/", 1)[-1]
+        if name.endswith("config.json") or name == "model_index.json":
+            _refuse(relative, on_disk.read_json(relative))
+
+
+def _refuse(where: str, value: Any) -> None:
+    if isinstance(value, list):
+        for item in value:
+            _refuse(where, item)
+        return
+    if not isinstance(value, dict):
+        return
+    for key, item in value.items():
+        if key in FORBIDDEN_KEYS and item:
+            raise ModelBroken(f"{where} asks for remote code ({key}), which is never run")
+        if key in ATTENTION_KEYS and isinstance(item, str) and "/" in item:
+            raise ModelBroken(
+                f"{where} asks for an attention kernel from a hub ({item}), which is never fetched"
+            )
+        _refuse(where, item)

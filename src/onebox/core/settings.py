@@ -1,0 +1,315 @@
+"""All settings, read once, frozen, passed along and never imported as a value.
+
+Sources, strongest first: environment, `.env`, `onebox.toml`, both in the project root.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+PREFIX = "ONEBOX_"
+ROOT_VARIABLE = "ONEBOX_ROOT"
+DEFAULT_ALIASES = {
+    "dall-e-2": "text-to-image",
+    "dall-e-3": "text-to-image",
+    "gpt-image-1": "text-to-image",
+    "whisper-1": "transcription",
+    "tts-1": "speech",
+    "gpt-4o-mini": "chat",
+    "text-embedding-3-small": "embeddings",
+    "sora-2": "text-to-video",
+}
+
+
+def project_root() -> Path:
+    """Folder that relative paths resolve from:
+
+    `ONEBOX_ROOT`, else the checkout, else the current folder.
+    """
+    if ROOT_VARIABLE in os.environ:
+        return Path(os.environ[ROOT_VARIABLE]).resolve()
+    checkout = Path(__file__).resolve().parents[3]
+    return checkout if (checkout / "app.py").is_file() else Path.cwd()
+
+
+def _split(value: Any) -> Any:
+    """'a, b' → ['a', 'b'], as lists are written in the environment."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _pairs(value: Any) -> Any:
+    """'a=b, c=d' → {'a': 'b', 'c': 'd'}."""
+    if isinstance(value, str):
+        return dict(part.split("=", 1) for part in _split(value) if "=" in part)
+    return value
+
+
+StrTuple = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+SecretTuple = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
+PathTuple = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
+StrMap = Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs)]
+
+
+def _plain(name: str) -> AliasChoices:
+    """A setting known under its plain name and with the prefix; the prefixed one wins."""
+    return AliasChoices(PREFIX + name, name)
+
+
+def _prefixed(name: str) -> AliasChoices:
+    return AliasChoices(PREFIX + name)
+
+
+class Settings(BaseSettings):
+    """Onebox settings. Field descriptions are the README's table."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    root: Path = Field(
+        default_factory=project_root,
+        validation_alias=AliasChoices(ROOT_VARIABLE),
+        description="Project root; relative paths resolve from it.",
+    )
+    host: str = Field(
+        "127.0.0.1", validation_alias=_plain("HOST"), description="Address to listen on."
+    )
+    port: int = Field(
+        8000, ge=0, le=65535, validation_alias=_plain("PORT"), description="TCP port; 0 picks one."
+    )
+    secret_key: SecretStr | None = Field(
+        None,
+        validation_alias=_plain("SECRET_KEY"),
+        description="HS256 key for JWT bearer tokens; JWT are refused without it.",
+    )
+    api_keys: SecretTuple = Field(
+        (),
+        validation_alias=_plain("API_KEYS"),
+        description="Comma-separated bearer keys with the scope `infer`.",
+    )
+    admin_keys: SecretTuple = Field(
+        (),
+        validation_alias=_prefixed("ADMIN_KEYS"),
+        description="Comma-separated bearer keys with all scopes.",
+    )
+    jwt_audience: str | None = Field(
+        None,
+        validation_alias=_prefixed("JWT_AUDIENCE"),
+        description="Required `aud` of a JWT, if set.",
+    )
+    jwt_issuer: str | None = Field(
+        None,
+        validation_alias=_prefixed("JWT_ISSUER"),
+        description="Required `iss` of a JWT, if set.",
+    )
+    cors_origins: StrTuple = Field(
+        (),
+        validation_alias=_plain("CORS_ORIGINS"),
+        description="Comma-separated browser origins that may call; empty allows none.",
+    )
+    public_url: str | None = Field(
+        None,
+        validation_alias=_prefixed("PUBLIC_URL"),
+        description="What links start with; default is the address the client used.",
+    )
+    model_dirs: PathTuple = Field(
+        (Path("ai-models"),),
+        validation_alias=_plain("MODEL_DIRS"),
+        description="Comma-separated folders with checkpoints.",
+    )
+    model_scan_interval: float = Field(
+        10.0,
+        gt=0,
+        validation_alias=_plain("MODEL_SCAN_INTERVAL"),
+        description="Seconds between sweeps of the model folders.",
+    )
+    data_dir: Path = Field(
+        Path(".onebox"),
+        validation_alias=_plain("DATA_DIR"),
+        description="Databases, generated key, results, spool.",
+    )
+    default_inference_steps: int = Field(
+        30,
+        ge=1,
+        le=150,
+        validation_alias=_plain("DEFAULT_INFERENCE_STEPS"),
+        description="Denoising steps when a request names none.",
+    )
+    default_guidance_scale: float = Field(
+        7.5,
+        ge=1,
+        le=20,
+        validation_alias=_plain("DEFAULT_GUIDANCE_SCALE"),
+        description="Guidance scale when a request names none.",
+    )
+    default_models: StrMap = Field(
+        {},
+        validation_alias=_prefixed("DEFAULT_MODELS"),
+        description="Model for a task when a request names none: `text-to-image=sd-turbo,…`; "
+        "also `ONEBOX_DEFAULT_<TASK>`.",
+    )
+    model_aliases: StrMap = Field(
+        {},
+        validation_alias=_prefixed("MODEL_ALIASES"),
+        description="Further names of models: `whisper-1=whisper-base,…`.",
+    )
+    device: StrTuple = Field(
+        ("auto",),
+        validation_alias=_prefixed("DEVICE"),
+        description="`auto`, or devices: `cpu`, `mps`, `cuda`, `cuda:1,…`.",
+    )
+    threads: int | None = Field(
+        None,
+        ge=1,
+        validation_alias=_prefixed("THREADS"),
+        description="Torch threads per worker; default from the CPUs this process may use.",
+    )
+    memory_budget: str | None = Field(
+        None,
+        validation_alias=_prefixed("MEMORY_BUDGET"),
+        description="Bytes (`8GiB`) or share (`0.8`) of device memory for models; "
+        "default: what is free at start less a reserve.",
+    )
+    idle_timeout: float = Field(
+        900.0,
+        ge=0,
+        validation_alias=_prefixed("IDLE_TIMEOUT"),
+        description="Seconds after its last use until a model is unloaded; 0 keeps it.",
+    )
+    max_queue: int = Field(
+        256,
+        ge=1,
+        validation_alias=_prefixed("MAX_QUEUE"),
+        description="Requests that may wait in one worker.",
+    )
+    request_timeout: float = Field(
+        3600.0,
+        gt=0,
+        validation_alias=_prefixed("REQUEST_TIMEOUT"),
+        description="Seconds a request may take at most, waiting included.",
+    )
+    lease_timeout: float = Field(
+        60.0,
+        gt=0,
+        validation_alias=_prefixed("LEASE_TIMEOUT"),
+        description="Seconds to wait for memory that running requests hold.",
+    )
+    shutdown_grace: float = Field(
+        20.0,
+        ge=0,
+        validation_alias=_prefixed("SHUTDOWN_GRACE"),
+        description="Seconds that running requests get to finish at shutdown.",
+    )
+    max_body_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=1024,
+        validation_alias=_prefixed("MAX_BODY_BYTES"),
+        description="Largest request body in bytes.",
+    )
+    file_ttl: float = Field(
+        3600.0,
+        gt=0,
+        validation_alias=_prefixed("FILE_TTL"),
+        description="Seconds that a result link works.",
+    )
+    docs: bool = Field(
+        True,
+        validation_alias=_prefixed("DOCS"),
+        description="Serve `/docs`, `/redoc` and `/openapi.json`.",
+    )
+    worker: Literal["process", "inline"] = Field(
+        "process",
+        validation_alias=_prefixed("WORKER"),
+        description="`process`, or `inline` for debugging (torch in the gateway).",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", validation_alias=_plain("LOG_LEVEL"), description="Least level that is logged."
+    )
+    log_format: Literal["auto", "human", "json"] = Field(
+        "auto",
+        validation_alias=_prefixed("LOG_FORMAT"),
+        description="`auto`: human in a terminal, JSON otherwise.",
+    )
+    log_prompts: bool = Field(
+        False,
+        validation_alias=_prefixed("LOG_PROMPTS"),
+        description="Whether prompt text may appear in logs.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_per_task(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Collect `ONEBOX_DEFAULT_TEXT_TO_IMAGE=…` into `default_models`."""
+        prefix = PREFIX + "DEFAULT_"
+        own = {
+            PREFIX + "DEFAULT_INFERENCE_STEPS",
+            PREFIX + "DEFAULT_GUIDANCE_SCALE",
+            PREFIX + "DEFAULT_MODELS",
+        }
+        found = {
+            name.removeprefix(prefix).lower().replace("_", "-"): value
+            for name, value in os.environ.items()
+            if name.startswith(prefix) and name not in own
+        }
+        if found:
+            key = next(
+                (k for k in (PREFIX + "DEFAULT_MODELS", "default_models") if k in values),
+                "default_models",
+            )
+            values[key] = {**_pairs(values.get(key, {})), **found}
+        return values
+
+    @model_validator(mode="after")
+    def _absolute_paths(self) -> Settings:
+        object.__setattr__(self, "model_dirs", tuple(self._absolute(p) for p in self.model_dirs))
+        object.__setattr__(self, "data_dir", self._absolute(self.data_dir))
+        return self
+
+    def _absolute(self, path: Path) -> Path:
+        return (self.root / path.expanduser()).resolve()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, dotenv_settings, _TomlFile(settings_cls)
+
+
+class _TomlFile(PydanticBaseSettingsSource):
+    """`onebox.toml` in the project root; keys are field names."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError
+
+    def __call__(self) -> dict[str, Any]:
+        path = project_root() / "onebox.toml"
+        if not path.is_file():
+            return {}
+        with path.open("rb") as file:
+            values = tomllib.load(file)
+        return {name: value for name, value in values.items() if name in Settings.model_fields}
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings.
+
+    Raises pydantic's ValidationError, which names the setting and its value.
+    """
+    env_file: dict[str, Any] = {"_env_file": project_root() / ".env"}
+    return Settings(**env_file, **overrides)

@@ -1,0 +1,1 @@
+"""Results to bytes. One file a media type."""

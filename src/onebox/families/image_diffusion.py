@@ -1,0 +1,209 @@
+"""Family `image_diffusion`: diffusers folders that make pictures, loaded through the auto-pipeline
+classes.
+
+What may be loaded is an allow-list of class names; a folder that names code of its own is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from onebox.core.contracts import Bundle, Device, DtypeName, Entry, Family, Match, OnDisk
+from onebox.core.errors import ModelBroken
+from onebox.core.plugins import FAMILIES
+from onebox.core.remote_code import refuse_remote_code
+
+log = structlog.get_logger(__name__)
+
+# Every class that AutoPipelineForText2Image can make from its own repository layout without extra
+# code.
+PIPELINE_CLASSES = frozenset(
+    {
+        "StableDiffusionPipeline",
+        "StableDiffusionXLPipeline",
+        "StableDiffusion3Pipeline",
+        "FluxPipeline",
+        "LatentConsistencyModelPipeline",
+        "PixArtAlphaPipeline",
+        "PixArtSigmaPipeline",
+        "SanaPipeline",
+        "AuraFlowPipeline",
+        "KolorsPipeline",
+        "Lumina2Pipeline",
+        "CogView3PlusPipeline",
+        "CogView4Pipeline",
+        "ChromaPipeline",
+        "HunyuanDiTPipeline",
+        "QwenImagePipeline",
+        "ZImagePipeline",
+    }
+)
+COMPONENT_LIBRARIES = frozenset({"diffusers", "transformers"})
+SAFETY_CHECKERS = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
+DTYPE_BYTES: Mapping[DtypeName, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
+FLOAT_BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8}
+
+
+class PipelineBundle:
+    """One loaded diffusers pipeline. Tasks make views of `pipeline` that share its weights."""
+
+    def __init__(self, pipeline: Any, size_bytes: int) -> None:
+        self.pipeline = pipeline
+        self.size_bytes = size_bytes
+
+    def close(self) -> None:
+        self.pipeline.remove_all_hooks()
+        self.pipeline = None
+
+
+class ImageDiffusion(Family):
+    name = "image_diffusion"
+    engine = "exclusive"
+    tasks = frozenset({"text-to-image"})
+
+    def matches(self, on_disk: OnDisk) -> Match | None:
+        if not on_disk.is_folder or "model_index.json" not in on_disk.files:
+            return None
+        index = on_disk.read_json("model_index.json")
+        class_name = index.get("_class_name")
+        if class_name not in PIPELINE_CLASSES:
+            return None
+        components = dict(_components(index))
+        refuse_remote_code(on_disk)
+        for component in components:
+            _require_safetensors(on_disk, component)
+        return Match(class_name, _native_size(on_disk, components))
+
+    def estimate(self, on_disk: OnDisk, device: Device) -> int:
+        total = 0
+        for file in on_disk.files:
+            if file.endswith(".safetensors"):
+                component = file.split("/")[0]
+                dtype = device.vae_dtype if component == "vae" else device.dtype
+                total += _bytes_as(on_disk, file, dtype)
+        return total
+
+    def load(self, entry: Entry, device: Device) -> Bundle:
+        import torch
+        from diffusers import AutoPipelineForText2Image
+
+        dtype = getattr(torch, entry.overrides.get("dtype", device.dtype))
+        vae_dtype = getattr(torch, entry.overrides.get("dtype", device.vae_dtype))
+        absent = {name: None for name in SAFETY_CHECKERS if _names(entry, name)}
+        auto_class: Any = AutoPipelineForText2Image
+        pipeline = auto_class.from_pretrained(
+            entry.path,
+            dtype={"default": dtype, "vae": vae_dtype},
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            **absent,
+            **({"requires_safety_checker": False} if "safety_checker" in absent else {}),
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        pipeline.to(device.torch_device)
+        if vae_dtype != dtype:
+            _cast_decoder_inputs(pipeline.vae)
+        return PipelineBundle(pipeline, _resident_bytes(pipeline))
+
+    def warm_up(self) -> None:
+        from transformers.utils import logging as transformers_logging
+
+        # Before diffusers is imported, or its notices are out already.
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
+        from diffusers import AutoPipelineForText2Image, StableDiffusionPipeline  # noqa: F401
+        from diffusers.utils import logging as diffusers_logging
+
+        diffusers_logging.set_verbosity_error()
+        diffusers_logging.disable_progress_bar()
+
+
+def _components(index: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(component, class name) of `model_index.json`.
+
+    Raises ModelBroken for code that is not a library's.
+    """
+    for name, value in index.items():
+        if name.startswith("_") or not isinstance(value, list):
+            continue
+        if len(value) != 2 or value[1] is None:
+            continue
+        library, class_name = value
+        if library not in COMPONENT_LIBRARIES:
+            raise ModelBroken(
+                f"model_index.json takes {name} from {library!r}; only components of "
+                f"{' and '.join(sorted(COMPONENT_LIBRARIES))} are loaded"
+            )
+        yield name, str(class_name)
+
+
+def _require_safetensors(on_disk: OnDisk, component: str) -> None:
+    weights = [f for f in on_disk.files if f.startswith(f"{component}/")]
+    if not weights:
+        raise ModelBroken(f"the folder {component}/ is missing; copy the whole checkpoint")
+    pickled = [f for f in weights if f.endswith((".bin", ".pt", ".pth", ".ckpt"))]
+    if pickled and not any(f.endswith(".safetensors") for f in weights):
+        raise ModelBroken(f"{pickled[0]} is a pickle; convert it to safetensors first")
+    for file in weights:
+        if file.endswith(".safetensors"):
+            on_disk.tensors(file)
+
+
+def _native_size(on_disk: OnDisk, components: Mapping[str, str]) -> dict[str, Any]:
+    """Facts for tasks: `native_size` in pixels where the configuration tells it, else nothing."""
+    denoiser = next((name for name in ("unet", "transformer") if name in components), None)
+    if denoiser is None or "vae" not in components:
+        return {}
+    sample_size = on_disk.read_json(f"{denoiser}/config.json").get("sample_size")
+    levels = on_disk.read_json("vae/config.json").get("block_out_channels") or ()
+    if not isinstance(sample_size, int) or not levels:
+        return {}
+    return {"native_size": sample_size * 2 ** (len(levels) - 1)}
+
+
+def _bytes_as(on_disk: OnDisk, file: str, dtype: DtypeName) -> int:
+    """Bytes of a file's tensors once its floating-point ones are in `dtype`."""
+    total = 0
+    for tensor in on_disk.tensors(file).values():
+        if tensor.dtype in FLOAT_BITS:
+            total += math.prod(tensor.shape) * DTYPE_BYTES[dtype]
+        else:
+            total += tensor.size_bytes
+    return total
+
+
+def _names(entry: Entry, component: str) -> bool:
+    index = json.loads((Path(entry.path) / "model_index.json").read_text(encoding="utf-8"))
+    return isinstance(index.get(component), list)
+
+
+def _cast_decoder_inputs(vae: Any) -> None:
+    """Let pipelines that hand over latents in the denoiser's dtype use a decoder of another one."""
+
+    def cast(module: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return tuple(value.to(vae.dtype) for value in inputs)
+
+    for name in ("post_quant_conv", "decoder"):
+        if getattr(vae, name, None) is not None:
+            getattr(vae, name).register_forward_pre_hook(cast)
+
+
+def _resident_bytes(pipeline: Any) -> int:
+    """Sum of the unique tensor storages of all modules."""
+    seen: dict[int, int] = {}
+    for component in pipeline.components.values():
+        if hasattr(component, "parameters"):
+            for tensor in (*component.parameters(), *component.buffers()):
+                storage = tensor.untyped_storage()
+                seen[storage.data_ptr()] = storage.nbytes()
+    return sum(seen.values())
+
+
+FAMILIES.register(ImageDiffusion.name, ImageDiffusion())

@@ -1,0 +1,194 @@
+"""The frames between gateway and worker: length-prefixed msgpack. Never pickle.
+
+A frame is a 4-byte big-endian length and that many bytes of msgpack, tagged with its class name.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, BinaryIO
+
+import msgspec
+
+from onebox.core.contracts import Device, Entry, Priority
+from onebox.core.errors import AppError, InferenceFailed, all_errors
+from onebox.core.results import Artifact, Timing
+
+LENGTH = struct.Struct(">I")
+MAX_FRAME_BYTES = 64 * 1024 * 1024
+SPOOL_ABOVE_BYTES = 4 * 1024 * 1024
+
+
+class Start(msgspec.Struct, frozen=True, tag=True):
+    """First frame to a worker: what it is to be.
+
+    Attributes:
+        index: which of the chosen devices is this worker's.
+    """
+
+    index: int
+    devices: tuple[str, ...]
+    threads: int | None
+    memory_budget: str | None
+    idle_timeout_s: float
+    lease_timeout_s: float
+    max_queue: int
+    spool: str
+
+
+class Submit(msgspec.Struct, frozen=True, tag=True):
+    """Run a task. `estimate_bytes` is what the weights will take if they must be loaded."""
+
+    id: str
+    task: str
+    entry: Entry
+    input: dict[str, Any]
+    caller: str
+    priority: Priority
+    timeout_s: float
+    estimate_bytes: int
+
+
+class Cancel(msgspec.Struct, frozen=True, tag=True):
+    id: str
+
+
+class Load(msgspec.Struct, frozen=True, tag=True):
+    id: str
+    entry: Entry
+    estimate_bytes: int
+
+
+class Unload(msgspec.Struct, frozen=True, tag=True):
+    id: str
+    key: str
+
+
+class Stats(msgspec.Struct, frozen=True, tag=True):
+    id: str
+
+
+class Shutdown(msgspec.Struct, frozen=True, tag=True):
+    """Finish what runs within the grace time, fail the rest, exit."""
+
+    grace_s: float
+
+
+class BundleStats(msgspec.Struct, frozen=True):
+    key: str
+    name: str
+    family: str
+    size_bytes: int
+    leases: int
+
+
+class WorkerStats(msgspec.Struct, frozen=True):
+    """A worker's state, sent with each heartbeat."""
+
+    bundles: tuple[BundleStats, ...]
+    waiting: int
+    running: int
+    budget_bytes: int
+    device_used_bytes: int
+    device_free_bytes: int
+    resident_bytes: int
+
+
+class Hello(msgspec.Struct, frozen=True, tag=True):
+    """The worker is up.
+
+    `chosen` are the devices that the settings select, of which it owns `device`.
+    """
+
+    pid: int
+    device: Device
+    chosen: tuple[Device, ...]
+    budget_bytes: int
+    threads: int
+
+
+class Unfit(msgspec.Struct, frozen=True, tag=True):
+    """The worker cannot start, and why."""
+
+    code: str
+    message: str
+
+
+class Heartbeat(msgspec.Struct, frozen=True, tag=True):
+    stats: WorkerStats
+
+
+class Accepted(msgspec.Struct, frozen=True, tag=True):
+    id: str
+
+
+class Loading(msgspec.Struct, frozen=True, tag=True):
+    id: str
+    fraction: float
+
+
+class Progress(msgspec.Struct, frozen=True, tag=True):
+    id: str
+    step: int
+    steps: int
+
+
+class Delta(msgspec.Struct, frozen=True, tag=True):
+    id: str
+    data: dict[str, Any]
+
+
+class Result(msgspec.Struct, frozen=True, tag=True):
+    id: str
+    artifacts: tuple[Artifact, ...] = ()
+    timing: Timing = Timing()
+    stats: WorkerStats | None = None
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    id: str
+    code: str
+    message: str
+    param: str | None = None
+    details: dict[str, Any] = {}
+    retry_after_s: float | None = None
+
+    @classmethod
+    def from_error(cls, request_id: str, error: AppError) -> Failed:
+        return cls(
+            request_id, error.code, error.message, error.param, error.details, error.retry_after_s
+        )
+
+    def to_error(self) -> AppError:
+        """The error it was made from, as the same class."""
+        error_class = all_errors().get(self.code, InferenceFailed)
+        return error_class(
+            self.message, param=self.param, details=self.details, retry_after_s=self.retry_after_s
+        )
+
+
+ToWorker = Start | Submit | Cancel | Load | Unload | Stats | Shutdown
+Event = Accepted | Loading | Progress | Delta | Result | Failed
+FromWorker = Hello | Unfit | Heartbeat | Event
+
+_encoder = msgspec.msgpack.Encoder()
+to_worker_decoder: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
+from_worker_decoder: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
+
+
+def pack(frame: ToWorker | FromWorker) -> bytes:
+    """A frame ready to be written. Raises InferenceFailed for one over `MAX_FRAME_BYTES`."""
+    body = _encoder.encode(frame)
+    if len(body) > MAX_FRAME_BYTES:
+        raise InferenceFailed(f"a frame of {len(body)} bytes exceeds {MAX_FRAME_BYTES}")
+    return LENGTH.pack(len(body)) + body
+
+
+def read_frame(stream: BinaryIO) -> ToWorker | None:
+    """The next frame to a worker, or None at the end of the pipe. Blocks."""
+    prefix = stream.read(LENGTH.size)
+    if len(prefix) < LENGTH.size:
+        return None
+    (length,) = LENGTH.unpack(prefix)
+    body = stream.read(length)
+    return to_worker_decoder.decode(body) if len(body) == length else None

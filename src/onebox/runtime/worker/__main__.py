@@ -1,0 +1,121 @@
+"""The worker process: frames in on stdin, frames out on stdout.
+
+`python -m onebox.runtime.worker`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import structlog
+
+from onebox.core import os_support
+from onebox.core.errors import AppError, Forbidden, WorkerUnready
+from onebox.core.logs import configure_logs
+from onebox.core.media import Spool
+from onebox.core.plugins import FAMILIES, load_plugins
+from onebox.runtime.wire import (
+    FromWorker,
+    Heartbeat,
+    Shutdown,
+    Start,
+    Unfit,
+    pack,
+    read_frame,
+)
+from onebox.runtime.worker.start import create_worker
+from onebox.runtime.worker.worker import Worker
+
+log = structlog.get_logger(__name__)
+
+HEARTBEAT_S = 1.0
+NETWORK_EVENTS = frozenset({"socket.connect", "socket.bind", "socket.sendto", "socket.getaddrinfo"})
+
+
+class FrameWriter:
+    """Writes frames to the gateway, whole, from any thread."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def __call__(self, frame: FromWorker) -> None:
+        data = pack(frame)
+        with self._lock:
+            self._stream.write(data)
+            self._stream.flush()
+
+
+def main() -> None:
+    os_support.die_with_parent()
+    # A terminal's Ctrl-C reaches the whole group; the gateway alone decides when a worker ends.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    configure_logs(
+        os.environ.get("ONEBOX_LOG_LEVEL", "INFO"), os.environ.get("ONEBOX_LOG_FORMAT", "auto")
+    )
+    stream_in, emit = _take_pipes()
+    start = read_frame(stream_in)
+    if not isinstance(start, Start):
+        return
+    sys.addaudithook(_refuse_network)
+    try:
+        load_plugins()
+        worker, hello = create_worker(start, Spool(Path(start.spool)), emit)
+        for family in FAMILIES.values():
+            family.warm_up()
+    except AppError as error:
+        emit(Unfit(error.code, error.message))
+        return
+    except Exception as error:
+        log.exception("worker_start_failed")
+        emit(
+            Unfit(
+                WorkerUnready.code, f"the worker could not start: {type(error).__name__}: {error}"
+            )
+        )
+        return
+    emit(hello)
+    stop = threading.Event()
+    threading.Thread(target=_beat, args=[worker, emit, stop], name="heartbeat", daemon=True).start()
+    grace_s = _serve(worker, stream_in)
+    stop.set()
+    worker.close(grace_s)
+
+
+def _take_pipes() -> tuple[BinaryIO, FrameWriter]:
+    """Keep the pipe on descriptor 1 for frames, and send every stray print to stderr instead."""
+    out = os.dup(1)
+    os.dup2(2, 1)
+    os_support.use_binary(0)
+    os_support.use_binary(out)
+    return os.fdopen(0, "rb"), FrameWriter(os.fdopen(out, "wb"))
+
+
+def _serve(worker: Worker, stream: BinaryIO) -> float:
+    """Handle frames until told to stop, and return the grace time; none when the gateway is gone."""
+    while (frame := read_frame(stream)) is not None:
+        if isinstance(frame, Shutdown):
+            return frame.grace_s
+        worker.handle(frame)
+    return 0.0
+
+
+def _beat(worker: Worker, emit: FrameWriter, stop: threading.Event) -> None:
+    while not stop.wait(HEARTBEAT_S):
+        worker.tidy()
+        emit(Heartbeat(worker.stats()))
+
+
+def _refuse_network(event: str, args: tuple[Any, ...]) -> None:
+    """Audit hook: nothing that runs in a worker may reach the network, whatever a library tries."""
+    if event in NETWORK_EVENTS:
+        raise Forbidden(f"a worker may not use the network ({event})")
+
+
+if __name__ == "__main__":
+    main()

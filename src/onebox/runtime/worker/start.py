@@ -1,0 +1,52 @@
+"""From a `Start` frame to a ready `Worker`: choose the device, set the threads, size the budget."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import msgspec
+
+from onebox.core.errors import WorkerUnready
+from onebox.core.media import Spool
+from onebox.core.os_support import usable_cpus
+from onebox.hardware.backend import TorchBackend
+from onebox.hardware.detector import choose, detect
+from onebox.hardware.memory import budget_bytes, free_bytes
+from onebox.hardware.threads import torch_threads
+from onebox.runtime.wire import Event, Hello, Start
+from onebox.runtime.worker.worker import Worker
+
+
+def create_worker(
+    start: Start, spool: Spool, emit: Callable[[Event], None]
+) -> tuple[Worker, Hello]:
+    """Imports torch.
+
+    Raises InvalidInput or WorkerUnready when the wanted device is not to be had.
+    """
+    import torch
+
+    backend = TorchBackend()
+    chosen = choose(detect(backend), start.devices)
+    if start.index >= len(chosen):
+        raise WorkerUnready(f"device number {start.index} is gone; {len(chosen)} are left")
+    device = chosen[start.index]
+    # Measured again: what the detector saw was before this process opened the device.
+    device = msgspec.structs.replace(device, free_bytes=free_bytes(device, backend))
+    on_cpu = sum(other.kind == "cpu" for other in chosen)
+    threads = torch_threads(start.threads, usable_cpus(), workers=max(1, on_cpu))
+    torch.set_num_threads(threads)
+    sharers = sum(other.pool == device.pool for other in chosen)
+    budget = budget_bytes(device, start.memory_budget) // sharers
+    worker = Worker(
+        device,
+        budget,
+        spool,
+        emit,
+        free_bytes=lambda: free_bytes(device, backend),
+        max_queue=start.max_queue,
+        idle_timeout_s=start.idle_timeout_s,
+        lease_timeout_s=start.lease_timeout_s,
+    )
+    return worker, Hello(os.getpid(), device, tuple(chosen), budget, threads)

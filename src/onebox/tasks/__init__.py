@@ -1,0 +1,1 @@
+"""What a client can ask. One file a task; torch only inside functions."""
