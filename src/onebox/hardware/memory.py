@@ -1,0 +1,134 @@
+"""Bytes: how a budget is written, what it comes to, what is free, and giving memory back."""
+
+from __future__ import annotations
+
+import gc
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+
+from onebox.core import os_support
+from onebox.core.contracts import Device
+from onebox.core.errors import InvalidInput
+from onebox.hardware.facts import Backend
+
+GIB = 1024**3
+MIB = 1024**2
+HOST_POOL = "host"
+
+_UNITS = {
+    "b": 1,
+    "k": 1024, "kib": 1024, "kb": 1000,
+    "m": MIB, "mib": MIB, "mb": 1000**2,
+    "g": GIB, "gib": GIB, "gb": 1000**3,
+    "t": 1024**4, "tib": 1024**4, "tb": 1000**4,
+}  # fmt: skip
+_AMOUNT = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*([a-z]*|%)", re.IGNORECASE | re.ASCII)
+_HOW = "write bytes with a unit (8GiB, 8GB, 512MiB) or a share of the device's memory (0.8, 80%)"
+
+
+def parse_bytes(text: str) -> int | float:
+    """'8GiB' → bytes as int; '0.8', '80%' and '1' → share as float. `G` means GiB.
+
+    Raises:
+        InvalidInput: it is neither, or so little that a unit was forgotten.
+    """
+    found = _AMOUNT.fullmatch(text.strip())
+    unit = found[2].lower() if found else None
+    if found is None or (unit and unit != "%" and unit not in _UNITS):
+        raise InvalidInput(f"{text!r} is not an amount of memory: {_HOW}.")
+    number = float(found[1])
+    if unit == "%" or (not unit and number <= 1):
+        return _share(text, number / 100 if unit == "%" else number)
+    amount = int(number * _UNITS[unit or "b"])
+    if amount < MIB:
+        raise InvalidInput(f"{text!r} is {amount} bytes, too little to be meant: {_HOW}.")
+    return amount
+
+
+def _share(text: str, share: float) -> float:
+    if not 0 < share <= 1:
+        raise InvalidInput(f"{text!r} is not a share above 0 and up to 1: {_HOW}.")
+    return share
+
+
+def reserve_bytes(device: Device) -> int:
+    """What stays free for everything that is not a model.
+
+    A card: 5 % and at least 512 MiB, for libraries and fragments. Host memory: 10 % and at least
+    1 GiB, for the gateway, the code of the workers and the system.
+    """
+    if device.pool == HOST_POOL:
+        return max(device.total_bytes // 10, GIB)
+    return max(device.total_bytes // 20, 512 * MIB)
+
+
+def budget_bytes(device: Device, setting: str | None, *, used_by_others: int | None = None) -> int:
+    """Bytes that models may take on this device.
+
+    Without a setting: what is free less the reserve. With one: on a card what it says, up to the
+    card's total; in host memory also no more than other programs leave, since there the system
+    kills who goes beyond.
+
+    Args:
+        setting: `ONEBOX_MEMORY_BUDGET`.
+        used_by_others: bytes that others than our workers hold now; default is what was taken when
+            the device was detected. Pass a fresh number to follow others as they come and go.
+
+    Raises:
+        InvalidInput: the setting is no amount of memory.
+    """
+    if used_by_others is None:
+        used_by_others = device.total_bytes - device.free_bytes
+    room = max(0, device.total_bytes - used_by_others - reserve_bytes(device))
+    if setting is None:
+        return room
+    amount = parse_bytes(setting)
+    wanted = int(amount * device.total_bytes) if isinstance(amount, float) else amount
+    return min(wanted, room if device.pool == HOST_POOL else device.total_bytes)
+
+
+def free_bytes(device: Device, backend: Backend) -> int:
+    """What this process could still allocate on the device now."""
+    return backend.free_bytes(device.torch_device)
+
+
+def resident_bytes() -> int:
+    """Physical memory that this process holds."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def empty_cache(device: Device) -> None:
+    """Give memory that no tensor holds back to the device and the system. Imports nothing."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    empty = _EMPTY.get(device.kind)
+    if torch is not None and empty is not None:
+        empty(torch, device)
+    os_support.return_freed_memory()
+
+
+def _empty_cuda(torch: Any, device: Device) -> None:
+    if torch.cuda.is_initialized():
+        with torch.cuda.device(device.torch_device):
+            torch.cuda.empty_cache()
+            torch.cuda.ipc_collect()
+
+
+def _empty_mps(torch: Any, device: Device) -> None:
+    torch.mps.empty_cache()
+
+
+def _empty_xpu(torch: Any, device: Device) -> None:
+    torch.xpu.empty_cache()
+
+
+_EMPTY: dict[str, Callable[[Any, Device], None]] = {
+    "cuda": _empty_cuda,
+    "rocm": _empty_cuda,
+    "mps": _empty_mps,
+    "xpu": _empty_xpu,
+}

@@ -1,0 +1,174 @@
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import msgspec
+import pytest
+
+from onebox.core.contracts import Device
+from onebox.core.errors import InvalidInput
+from onebox.hardware.facts import Facts
+from onebox.hardware.memory import (
+    budget_bytes,
+    empty_cache,
+    free_bytes,
+    parse_bytes,
+    reserve_bytes,
+    resident_bytes,
+)
+from onebox.hardware.threads import torch_threads
+from tests.unit.hardware.fakes import CPU_BUILD, GIB, HOST, FakeBackend
+
+MIB = 1024**2
+CARD = Device(
+    id="cuda:0",
+    kind="cuda",
+    name="A card",
+    torch_device="cuda:0",
+    pool="cuda:0",
+    total_bytes=20 * GIB,
+    free_bytes=16 * GIB,
+    dtype="bfloat16",
+    vae_dtype="bfloat16",
+)
+CPU = msgspec.structs.replace(CARD, id="cpu", kind="cpu", torch_device="cpu", pool="host")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("8GiB", 8 * GIB),
+        ("8gib", 8 * GIB),
+        (" 8 G ", 8 * GIB),
+        ("8GB", 8 * 10**9),
+        ("1.5GiB", GIB * 3 // 2),
+        ("512MiB", 512 * MIB),
+        ("1TiB", 1024 * GIB),
+        ("2097152", 2 * MIB),
+        ("2097152B", 2 * MIB),
+    ],
+)
+def test_bytes(text, expected):
+    amount = parse_bytes(text)
+    assert (amount, type(amount)) == (expected, int)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("0.8", 0.8), (".5", 0.5), ("80%", 0.8), ("1", 1.0), ("1.0", 1.0), ("100 %", 1.0)],
+)
+def test_shares(text, expected):
+    amount = parse_bytes(text)
+    assert (amount, type(amount)) == (expected, float)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "lots", "8XB", "-1GiB", "8GiB 8GiB", "٨GiB", "1e9", "nan", "inf"),
+        *("0", "0.0", "0%", "101%"),
+        *("8", "8.5", "8KiB", "0GiB"),
+    ],
+)
+def test_what_is_no_amount_is_refused_with_the_way_to_write_it(text):
+    with pytest.raises(InvalidInput, match="8GiB"):
+        parse_bytes(text)
+
+
+def test_the_reserve_has_a_share_and_a_least():
+    assert reserve_bytes(CARD) == GIB
+    assert reserve_bytes(msgspec.structs.replace(CARD, total_bytes=4 * GIB)) == 512 * MIB
+    assert reserve_bytes(CPU) == 2 * GIB
+    assert reserve_bytes(msgspec.structs.replace(CPU, total_bytes=8 * GIB)) == GIB
+
+
+@pytest.mark.parametrize(
+    ("device", "setting", "used", "expected"),
+    [
+        (CARD, None, None, 15 * GIB),
+        (CPU, None, None, 14 * GIB),
+        (CPU, None, 10 * GIB, 8 * GIB),  # others took more
+        (CPU, None, 20 * GIB, 0),
+        (CARD, "8GiB", None, 8 * GIB),
+        (CARD, "0.5", None, 10 * GIB),
+        (CARD, "18GiB", None, 18 * GIB),  # taken at its word
+        (CARD, "64GiB", None, 20 * GIB),  # but there is no more
+        (CPU, "8GiB", None, 8 * GIB),
+        (CPU, "18GiB", None, 14 * GIB),  # others keep theirs
+        (CPU, "100%", 5 * GIB, 13 * GIB),
+    ],
+)
+def test_budget(device, setting, used, expected):
+    assert budget_bytes(device, setting, used_by_others=used) == expected
+
+
+def test_a_budget_that_is_no_amount_is_refused():
+    with pytest.raises(InvalidInput):
+        budget_bytes(CARD, "much")
+
+
+def test_free_bytes_asks_by_torchs_name():
+    backend = FakeBackend(Facts(torch=CPU_BUILD, host=HOST), free={"cuda:0": 7})
+    assert free_bytes(CARD, backend) == 7
+
+
+def test_resident_bytes_is_this_process():
+    assert MIB < resident_bytes() < 1024 * GIB
+
+
+class FakeTorch:
+    """Notes which caches were emptied."""
+
+    def __init__(self, initialized: bool = True) -> None:
+        self.calls: list[str] = []
+        self.cuda = SimpleNamespace(
+            is_initialized=lambda: initialized,
+            device=lambda name: nullcontext(self.calls.append(name)),
+            empty_cache=lambda: self.calls.append("empty"),
+            ipc_collect=lambda: self.calls.append("collect"),
+        )
+        self.mps = SimpleNamespace(empty_cache=lambda: self.calls.append("mps"))
+        self.xpu = SimpleNamespace(empty_cache=lambda: self.calls.append("xpu"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "initialized", "expected"),
+    [
+        ("cuda", True, ["cuda:0", "empty", "collect"]),
+        ("rocm", True, ["cuda:0", "empty", "collect"]),
+        ("cuda", False, []),
+        ("mps", True, ["mps"]),
+        ("xpu", True, ["xpu"]),
+        ("cpu", True, []),
+    ],
+)
+def test_empty_cache_by_kind(monkeypatch, kind, initialized, expected):
+    torch = FakeTorch(initialized)
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    empty_cache(msgspec.structs.replace(CARD, kind=kind))
+    assert torch.calls == expected
+
+
+def test_empty_cache_imports_no_torch(monkeypatch):
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    empty_cache(CARD)
+    assert "torch" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("setting", "cpus", "workers", "expected"),
+    [
+        (None, 1, 1, 1),
+        (None, 2, 1, 2),
+        (None, 3, 1, 2),
+        (None, 16, 1, 15),
+        (None, 16, 2, 7),
+        (None, 2, 4, 1),
+        (None, 4, 0, 3),
+        (12, 2, 2, 12),
+    ],
+)
+def test_torch_threads(setting, cpus, workers, expected):
+    assert torch_threads(setting, cpus, workers=workers) == expected
