@@ -1,0 +1,93 @@
+"""What app.py and test.py do: get into an interpreter that has everything, then run there."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Sequence
+
+from onebox.setup import environment, interpreter, process, requirements
+from onebox.setup.errors import SetupError
+
+SUITES = ("unit", "integration", "families", "e2e", "gpu")
+_SECOND_TRY = "ONEBOX_SETUP_DONE"
+_INTERRUPTED = 130
+
+
+def app(root: Path, args: Sequence[str]) -> int:
+    """Forward to the command line of Onebox."""
+    status = _enter(root, (), "app.py", args)
+    return _run_cli(args) if status == 0 else status
+
+
+def test(root: Path, args: Sequence[str]) -> int:
+    """Run the chosen suite with pytest."""
+    status = _enter(root, ("dev",), "test.py", args)
+    return _run_tests(root, args) if status == 0 else status
+
+
+def cli_arguments(args: Sequence[str]) -> list[str]:
+    """No command means `serve`, also when options follow: `app.py --port 9000`."""
+    about_all = ("-h", "--help", "--version")
+    if not args or (args[0].startswith("-") and args[0] not in about_all):
+        return ["serve", *args]
+    return list(args)
+
+
+def pytest_arguments(args: Sequence[str]) -> list[str]:
+    """A suite's name becomes its folder; GPU tests run only when they are asked for by name."""
+    if not args or args[0] not in SUITES:
+        return list(args)
+    only_gpu = ["-m", "gpu"] if args[0] == "gpu" else []
+    return [f"tests/{args[0]}", *only_gpu, *args[1:]]
+
+
+def _enter(root: Path, extras: Sequence[str], script: str, args: Sequence[str]) -> int:
+    """Return 0 where everything is here; else go on in .venv, or say what stands in the way."""
+    try:
+        if not _is_here(root, extras):
+            python = environment.ensure(root, extras)
+            os.environ[_SECOND_TRY] = "1"
+            process.become([str(python), str(root / script), *args])
+    except SetupError as error:
+        print(f"onebox: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("onebox: set-up was stopped; the next start begins it anew", file=sys.stderr)
+        return _INTERRUPTED
+    _share_sources(root)
+    return 0
+
+
+def _is_here(root: Path, extras: Sequence[str]) -> bool:
+    come_from_setup = os.environ.pop(_SECOND_TRY, "")
+    if not interpreter.fits(sys.version_info[:2]):
+        return False
+    absent = requirements.missing(root, extras)
+    if absent and come_from_setup:  # the stamp and the environment disagree: do not go in circles
+        raise SetupError(
+            f".venv is stamped as complete but lacks {', '.join(absent)}",
+            f"delete the folder {root / '.venv'}, then start again",
+        )
+    return not absent
+
+
+def _share_sources(root: Path) -> None:
+    """Workers are new processes: they must find the same Onebox, installed or not."""
+    paths = [str(root / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+
+
+def _run_cli(args: Sequence[str]) -> int:
+    from onebox.cli import main
+
+    main(args=cli_arguments(args), prog_name="app.py")
+    return 0
+
+
+def _run_tests(root: Path, args: Sequence[str]) -> int:
+    import pytest
+
+    os.chdir(str(root))
+    return int(pytest.main(pytest_arguments(args)))
