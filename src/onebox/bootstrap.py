@@ -50,7 +50,7 @@ class Services:
     lock: FileLock
 
     async def start(self) -> None:
-        """Bring up workers and registry; a worker needs seconds to import torch, so it goes first."""
+        """Bring up workers and registry; workers first, for they take seconds to import torch."""
         await self.pool.start()
         await asyncio.to_thread(self.registry.start)
 

@@ -12,7 +12,8 @@ def byte_tokenizer(max_length: int = 77) -> Any:
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
     letters = list(bytes_to_unicode().values())
-    tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    ends = [f"{letter}</w>" for letter in letters]
+    tokens = [*letters, *ends, "<|startoftext|>", "<|endoftext|>"]
     vocab = {token: index for index, token in enumerate(tokens)}
     return CLIPTokenizer(vocab=vocab, merges=[], model_max_length=max_length)
 
@@ -48,7 +49,9 @@ def vae() -> Any:
 
 
 def stable_diffusion(folder: Path) -> Path:
-    """A StableDiffusionPipeline of 0.1M random weights, native size 64, saved as a diffusers folder."""
+    """A StableDiffusionPipeline of 0.1M random weights, native size 64, saved as a diffusers
+    folder.
+    """
     import torch
     from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 

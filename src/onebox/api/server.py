@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 from types import FrameType
 
@@ -63,6 +64,9 @@ def serve(app: FastAPI, services: Services) -> None:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=int(settings.shutdown_grace + ANSWER_MARGIN_S),
     )
+    # uvicorn raises the signals again after its shutdown; a stop one asked for is no failure.
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(stop, lambda *_: None)
     OneboxServer(config, services).run()
 
 

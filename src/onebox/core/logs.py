@@ -17,7 +17,9 @@ def configure_logs(level: str, log_format: str) -> None:
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    tail: list[Any] = [structlog.dev.ConsoleRenderer()]
+    # Plain tracebacks: rich ones print variables, which hold prompts and keys.
+    plain = structlog.dev.plain_traceback
+    tail: list[Any] = [structlog.dev.ConsoleRenderer(exception_formatter=plain)]
     if not human:
         tail = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     structlog.configure(

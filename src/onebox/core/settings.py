@@ -75,7 +75,10 @@ def _prefixed(name: str) -> AliasChoices:
 class Settings(BaseSettings):
     """Onebox settings. Field descriptions are the README's table."""
 
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+    # The prefix keeps field names out of the environment: a DEVICE or ROOT there is not ours.
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="ignore", populate_by_name=True
+    )
 
     root: Path = Field(
         default_factory=project_root,

@@ -245,7 +245,7 @@ class BundleCache:
         if self._clock() >= deadline:
             raise OutOfMemory(
                 f"running requests hold the memory that {want.entry.name} needs "
-                f"({want.estimate_bytes + want.reserve_bytes} of {self.budget_bytes} bytes); try again",
+                f"({want.estimate_bytes + want.reserve_bytes} of {self.budget_bytes} bytes)",
                 retry_after_s=self._lease_timeout_s,
             )
         with self._changed:

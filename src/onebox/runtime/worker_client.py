@@ -1,4 +1,4 @@
-"""`WorkerClient`: the gateway's handle on one worker, the same whether it is a process or a thread."""
+"""`WorkerClient`: the gateway's handle on a worker, the same for a process and for a thread."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ class Authenticator:
                 issuer=self._issuer,
                 options=options,
             )
-        except (JWTError, ValueError, TypeError):
+        except (JWTError, ValueError, TypeError, RecursionError):
             raise Unauthorized("the token is not valid, or has expired") from None
         return Caller(f"jwt:{claims.get('sub', '')}", _scopes(claims.get("scope", "infer")))
 

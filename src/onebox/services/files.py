@@ -64,7 +64,7 @@ class FileStore:
             claims = jwt.decode(
                 signed, self._key, algorithms=[ALGORITHM], options={"require_exp": True}
             )
-        except (JWTError, ValueError, TypeError):
+        except (JWTError, ValueError, TypeError, RecursionError):
             raise refusal from None
         name = claims.get("file")
         if not isinstance(name, str) or not _NAME.match(name):

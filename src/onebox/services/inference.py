@@ -40,7 +40,7 @@ HANG_MARGIN_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A request that may be queued: its model is known and nothing in its input is open any more."""
+    """A request that may be queued: its model is known and its input leaves nothing open."""
 
     id: str
     task: Task[Any]
@@ -126,29 +126,26 @@ class Inference:
 
     async def _events(self, prepared: Prepared) -> AsyncGenerator[Event, None]:
         client = await self._pool.place(prepared.entry.key)
-        submit = await self._submit_frame(prepared, client)
-        deadline = asyncio.get_running_loop().time() + prepared.timeout_s + HANG_MARGIN_S
-        async with contextlib.aclosing(client.submit(submit)) as events:
-            while True:
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        event = await anext(events, None)
-                except TimeoutError:
-                    raise DeadlineExceeded(
-                        f"the request did not finish within {prepared.timeout_s:g} s",
-                        details={"timeout_s": prepared.timeout_s},
-                    ) from None
-                if event is None:
-                    return
-                yield event
+        request, spooled = await asyncio.to_thread(self._spool_large_parts, prepared.input)
+        try:
+            submit = await self._submit_frame(prepared, request, client)
+            deadline = asyncio.get_running_loop().time() + prepared.timeout_s + HANG_MARGIN_S
+            async with contextlib.aclosing(client.submit(submit)) as events:
+                while event := await _next_event(events, deadline, prepared.timeout_s):
+                    yield event
+        finally:
+            for spool_id in spooled:
+                self._spool.discard(spool_id)
 
-    async def _submit_frame(self, prepared: Prepared, client: WorkerClient) -> Submit:
+    async def _submit_frame(
+        self, prepared: Prepared, request: BaseModel, client: WorkerClient
+    ) -> Submit:
         assert client.hello is not None
         return Submit(
             id=prepared.id,
             task=prepared.task.name,
             entry=prepared.entry,
-            input=self._on_the_wire(prepared.input),
+            input=request.model_dump(),
             caller=prepared.caller,
             priority=prepared.priority,
             timeout_s=prepared.timeout_s,
@@ -165,15 +162,15 @@ class Inference:
             )
         return self._estimates[key]
 
-    def _on_the_wire(self, request: BaseModel) -> dict[str, Any]:
-        """The input as plain values, with large binary parts spooled."""
-        values = {name: getattr(request, name) for name in type(request).model_fields}
-        large = {
-            name: MediaRef(media_type=value.media_type, file_id=self._spool.put(value.data))
-            for name, value in values.items()
-            if isinstance(value, MediaRef) and value.data and len(value.data) > SPOOL_ABOVE_BYTES
-        }
-        return request.model_copy(update=large).model_dump()
+    def _spool_large_parts(self, request: BaseModel) -> tuple[BaseModel, list[str]]:
+        """The input with its large binary parts in the spool, and their ids there."""
+        large: dict[str, MediaRef] = {}
+        for name in type(request).model_fields:
+            value = getattr(request, name)
+            if isinstance(value, MediaRef) and value.data and len(value.data) > SPOOL_ABOVE_BYTES:
+                file_id = self._spool.put(value.data)
+                large[name] = MediaRef(media_type=value.media_type, file_id=file_id)
+        return request.model_copy(update=large), [media.file_id or "" for media in large.values()]
 
     async def _collect(self, prepared: Prepared, result: Result) -> Outcome:
         artifacts = [
@@ -202,6 +199,19 @@ class Inference:
         else:
             entry = self._registry.resolve(model, task=task_name)
         return self._registry.ensure_fresh(entry)
+
+
+async def _next_event(
+    events: AsyncGenerator[Event, None], deadline: float, timeout_s: float
+) -> Event | None:
+    """The next event, or None after the last. Raises DeadlineExceeded when a worker hangs."""
+    try:
+        async with asyncio.timeout_at(deadline):
+            return await anext(events, None)
+    except TimeoutError:
+        raise DeadlineExceeded(
+            f"the request did not finish within {timeout_s:g} s", details={"timeout_s": timeout_s}
+        ) from None
 
 
 def _require_task(entry: Entry, task_name: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import structlog
 
 from onebox.core import os_support
-from onebox.core.errors import AppError, Forbidden, WorkerUnready
+from onebox.core.errors import AppError, WorkerUnready
 from onebox.core.logs import configure_logs
 from onebox.core.media import Spool
 from onebox.core.plugins import FAMILIES, load_plugins
@@ -97,7 +97,7 @@ def _take_pipes() -> tuple[BinaryIO, FrameWriter]:
 
 
 def _serve(worker: Worker, stream: BinaryIO) -> float:
-    """Handle frames until told to stop, and return the grace time; none when the gateway is gone."""
+    """Handle frames until told to stop. Returns the grace time: none when the gateway is gone."""
     while (frame := read_frame(stream)) is not None:
         if isinstance(frame, Shutdown):
             return frame.grace_s
@@ -114,7 +114,7 @@ def _beat(worker: Worker, emit: FrameWriter, stop: threading.Event) -> None:
 def _refuse_network(event: str, args: tuple[Any, ...]) -> None:
     """Audit hook: nothing that runs in a worker may reach the network, whatever a library tries."""
     if event in NETWORK_EVENTS:
-        raise Forbidden(f"a worker may not use the network ({event})")
+        raise PermissionError(f"a worker may not use the network ({event})")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,129 @@
+"""A real server in a process of its own, for tests that go through HTTP."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+ROOT = Path(__file__).parents[2]
+API_KEY = "test-key-infer"
+ADMIN_KEY = "test-key-admin"
+START_TIMEOUT_S = 180.0
+ADDRESS = re.compile(r"listening on (http://\S+)")
+
+
+@dataclass
+class Server:
+    """A running server. `lines` is everything it printed so far, logs and all."""
+
+    process: subprocess.Popen[str]
+    data_dir: Path
+    lines: list[str] = field(default_factory=list)
+    url: str = ""
+
+    def client(self, key: str | None = API_KEY, **options: Any) -> httpx.Client:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=120, **options)
+
+    def worker(self) -> psutil.Process:
+        """The worker process."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        (worker,) = [c for c in children if "onebox.runtime.worker" in " ".join(c.cmdline())]
+        return worker
+
+    def stop(self, timeout_s: float = 30) -> int:
+        self.process.terminate()
+        return self.process.wait(timeout_s)
+
+
+@contextlib.contextmanager
+def running_server(
+    data_dir: Path,
+    models: Path,
+    *,
+    command: Sequence[str] = (sys.executable, "-m", "onebox", "serve"),
+    wait_ready: bool = True,
+    **settings: str,
+) -> Iterator[Server]:
+    """Start a server, give it to the body, stop it. `settings` are environment variables."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("ONEBOX_")
+    }
+    environment |= {
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
+        "PYTHONUNBUFFERED": "1",
+        "HOST": "127.0.0.1",
+        "PORT": "0",
+        "DATA_DIR": str(data_dir),
+        "MODEL_DIRS": str(models),
+        "API_KEYS": API_KEY,
+        "ONEBOX_ADMIN_KEYS": ADMIN_KEY,
+        "ONEBOX_DEVICE": "cpu",
+        **settings,
+    }
+    environment = {name: value for name, value in environment.items() if value is not None}
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        cwd=data_dir.parent,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    server = Server(process, data_dir)
+    reader = threading.Thread(target=_read, args=[server], daemon=True)
+    reader.start()
+    try:
+        server.url = wait_for(lambda: _address(server), START_TIMEOUT_S)
+        if wait_ready:
+            with server.client(None) as client:
+                wait_for(lambda: client.get("/ready").status_code == 200, START_TIMEOUT_S)
+        yield server
+    except BaseException:
+        print("".join(server.lines[-80:]))
+        raise
+    finally:
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(40)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        reader.join(5)
+
+
+def wait_for(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
+    """Ask until the answer is truthy, and return it. Fails the test after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not (answer := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not true within {timeout_s:g} s")
+        time.sleep(0.02)
+    return answer
+
+
+def _read(server: Server) -> None:
+    assert server.process.stdout is not None
+    for line in server.process.stdout:
+        server.lines.append(line)
+
+
+def _address(server: Server) -> str | None:
+    if server.process.poll() is not None:
+        raise AssertionError("the server ended while starting:\n" + "".join(server.lines[-40:]))
+    found = ADDRESS.search("".join(server.lines))
+    return found[1] if found else None
