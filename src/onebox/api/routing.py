@@ -61,9 +61,3 @@ class OpenAIRoute(Route):
     """A route that answers as OpenAI's do: 400 where native ones say 422."""
 
     invalid_status = OPENAI_INVALID_STATUS
-
-
-class ManageRoute(Route):
-    """A route that changes what the server does."""
-
-    scope = "manage"

@@ -12,9 +12,11 @@ import uvicorn
 from fastapi import FastAPI
 
 from onebox.bootstrap import Services, is_loopback
+from onebox.core.errors import AppError
 
 log = structlog.get_logger(__name__)
 
+GIB = 1024**3
 KEEP_ALIVE_S = 75
 # Beyond the grace time: for answers that say "shutting down" to get out.
 ANSWER_MARGIN_S = 5
@@ -32,11 +34,13 @@ class OneboxServer(uvicorn.Server):
         super().__init__(config)
         self._services = services
         self._draining: asyncio.Task[None] | None = None
+        self._announcing: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
             print(start_text(self._services, self._port()), flush=True)
+            self._announcing = asyncio.create_task(self._announce_devices())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         grace_s = self._services.settings.shutdown_grace
@@ -46,6 +50,10 @@ class OneboxServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         log.info("shutting_down", signal=sig)
         super().handle_exit(sig, frame)
+
+    async def _announce_devices(self) -> None:
+        """Say what the models run on, and loudly what is wrong with it, once a worker knows."""
+        print(await device_text(self._services), flush=True)
 
     def _port(self) -> int:
         return int(self.servers[0].sockets[0].getsockname()[1])
@@ -94,3 +102,21 @@ def start_text(services: Services, port: int) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+async def device_text(services: Services) -> str:
+    """The devices of this server and what keeps better ones away. Waits for the first worker."""
+    lines: list[str] = []
+    try:
+        await services.pool.wait_ready()
+    except AppError as error:
+        lines.append(f"  !!! NO DEVICE: {error.message}")
+    for client in services.pool.clients:
+        if client.hello is not None:
+            device, gib = client.hello.device, client.hello.budget_bytes / GIB
+            lines.append(
+                f"  Models run on {device.id} ({device.name}) in {device.dtype}, "
+                f"{gib:.1f} GiB for them"
+            )
+            lines += [f"  !!! {problem}" for problem in device.problems]
+    return "\n".join([*lines, ""])

@@ -14,14 +14,8 @@ ATTENTION_KEYS = frozenset(
 
 
 def refuse_remote_code(on_disk: OnDisk) -> None:
-    """Raises ModelBroken if the folder carries Python, or a configuration that would fetch or run
-    code.
-    """
+    """Raises ModelBroken if a configuration would make a library fetch or run code."""
     for relative in on_disk.files:
-        if relative.endswith(".py"):
-            raise ModelBroken(
-                f"the checkpoint brings code of its own ({relative}), which is never run"
-            )
         name = relative.rsplit("/", 1)[-1]
         if name.endswith("config.json") or name == "model_index.json":
             _refuse(relative, on_disk.read_json(relative))

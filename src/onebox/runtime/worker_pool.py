@@ -51,6 +51,12 @@ class WorkerPool:
         problems = {problem for device in self.devices() for problem in device.problems}
         return reasons + sorted(problems)
 
+    async def wait_ready(self) -> None:
+        """Until the first worker is up. Raises WorkerUnready when it does not come up."""
+        if not self.clients:
+            raise WorkerUnready("the server is still starting", retry_after_s=5)
+        await self.clients[0].wait_ready(START_TIMEOUT_S)
+
     async def place(self, key: str) -> WorkerClient:
         """The worker for a checkpoint: one that has it loaded, else the least busy one.
 
@@ -58,16 +64,14 @@ class WorkerPool:
         """
         ready = [client for client in self.clients if client.state == "ready"]
         if not ready:
-            if not self.clients:
-                raise WorkerUnready("the server is still starting", retry_after_s=5)
-            await self.clients[0].wait_ready(START_TIMEOUT_S)
+            await self.wait_ready()
             ready = [self.clients[0]]
         return min(ready, key=lambda client: (not _has_loaded(client, key), client.pending))
 
     async def _start_others(self) -> None:
         while True:
             try:
-                await self.clients[0].wait_ready(START_TIMEOUT_S)
+                await self.wait_ready()
                 break
             except WorkerUnready:
                 await asyncio.sleep(1)
