@@ -1,0 +1,124 @@
+"""What a checkpoint is, from its contents: headers are checked, then families asked in turn."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+
+from onebox.core.contracts import Family
+from onebox.core.errors import ModelBroken
+from onebox.registry import layout
+from onebox.registry.on_disk import CheckpointOnDisk
+
+_log = structlog.get_logger(__name__)
+
+_ZIP = b"PK\x03\x04"
+_PICKLE = b"\x80"
+_PICKLE_PROTOCOLS = range(2, 6)
+_GGUF = b"GGUF"
+
+
+class Recognition(msgspec.Struct, frozen=True):
+    """What looking into a checkpoint gave. All None: sound, but no family knows it yet.
+
+    `reason` says why it is broken; with `passing`, looking again may give another answer.
+    """
+
+    family: str | None = None
+    kind: str | None = None
+    facts: dict[str, Any] = {}
+    reason: str | None = None
+    passing: bool = False
+
+
+def recognise(on_disk: CheckpointOnDisk, families: Mapping[str, Family]) -> Recognition:
+    """Look into one checkpoint. Never raises: what goes wrong becomes the reason."""
+    name = None
+    try:
+        _check_files(on_disk)
+        for name, family in families.items():
+            match = family.matches(on_disk)
+            if match is not None:
+                return Recognition(family=name, kind=match.kind, facts=_plain(match.facts))
+    except ModelBroken as error:
+        return Recognition(family=name, reason=error.message)
+    except OSError as error:
+        return Recognition(reason=unreadable(error), passing=True)
+    except (
+        Exception
+    ) as error:  # a family from outside must not stop the scan; the log has the whole story
+        _log.exception("recognition failed", family=name, checkpoint=on_disk.path.name)
+        return Recognition(
+            family=name, reason=f"recognition failed: {type(error).__name__}; see the log"
+        )
+    return Recognition()
+
+
+def unreadable(error: OSError) -> str:
+    if isinstance(error, PermissionError):
+        return "cannot be read (permission); let the server's user read it"
+    return f"cannot be read ({error.strerror or type(error).__name__})"
+
+
+def recogniser_version(families: Mapping[str, Family]) -> str:
+    """Changes with the families and with the code that recognises, ours and theirs."""
+    digest = hashlib.sha256(repr(list(families)).encode())
+    modules = dict.fromkeys((__name__, *(type(family).__module__ for family in families.values())))
+    for source in dict.fromkeys(path for module in modules for path in _sources(module)):
+        digest.update(source.name.encode() + source.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _sources(module_name: str) -> Iterable[Path]:
+    """A module's own file, and its siblings when it lies in a package: helpers count too."""
+    module = sys.modules.get(module_name)
+    file = getattr(module, "__file__", None)
+    if module is None or file is None:
+        return []
+    return sorted(Path(file).parent.glob("*.py")) if module.__package__ else [Path(file)]
+
+
+def _check_files(on_disk: CheckpointOnDisk) -> None:
+    """Raises ModelBroken for a weight file that cannot be what its name says."""
+    for relative in on_disk.files:
+        kind = layout.extension(relative)
+        if kind == ".safetensors":
+            on_disk.tensors(relative)
+        elif kind == ".gguf" and on_disk.read_start(relative, 4) != _GGUF:
+            raise ModelBroken(f"{relative}: does not begin like a GGUF file")
+        elif kind in layout.PICKLES:
+            _check_pickle(relative, on_disk.read_start(relative, 4))
+        elif relative.endswith(".index.json"):
+            _check_shards(relative, on_disk)
+
+
+def _check_pickle(relative: str, start: bytes) -> None:
+    """The first bytes only. Nothing here ever unpickles."""
+    is_pickle = start[:1] == _PICKLE and len(start) > 1 and start[1] in _PICKLE_PROTOCOLS
+    if start != _ZIP and not is_pickle:
+        raise ModelBroken(f"{relative}: does not begin like a PyTorch file (zip or pickle)")
+
+
+def _check_shards(relative: str, on_disk: CheckpointOnDisk) -> None:
+    """Every shard that a weight index names must be there; a download brings them one by one."""
+    weight_map = on_disk.read_json(relative).get("weight_map")
+    if not isinstance(weight_map, dict):
+        return
+    folder = relative.rpartition("/")[0]
+    for shard in sorted({str(value) for value in weight_map.values()}):
+        if (f"{folder}/{shard}" if folder else shard) not in on_disk.files:
+            raise ModelBroken(
+                f"{relative} names {shard[:200]}, which is missing; finish the download"
+            )
+
+
+def _plain(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """As they will read after a restart, when they come from the hash store."""
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(dict(facts)))
+    return plain

@@ -1,0 +1,241 @@
+"""The registry: all checkpoints in the model folders, kept fresh."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from onebox.core.contracts import Entry, Family
+from onebox.core.errors import ModelBusy, ModelNotFound
+from onebox.core.plugins import FAMILIES, tasks_of_family
+from onebox.registry.fingerprint import OpenFile, open_binary
+from onebox.registry.hash_pool import HashPool, HashResult
+from onebox.registry.hash_store import HashStore
+from onebox.registry.inspector import Inspector, file_path
+from onebox.registry.names import NameRules
+from onebox.registry.on_disk import CheckpointOnDisk
+from onebox.registry.plan import Plan, Waiting, next_settled_in, plan_scan
+from onebox.registry.report import report
+from onebox.registry.scanner import scan, scan_one
+from onebox.registry.snapshot import Record, TasksOf, build_snapshot
+from onebox.registry.watcher import Watcher
+
+SETTLE_S = 0.5
+_RETRY_S = 60.0
+
+
+class Registry:
+    """Owns the hashing threads and the watching thread. All methods may be called from any thread.
+
+    Reading (`entries`, `resolve`, `default_for`) takes no lock: it uses the snapshot published
+    last. One lock serialises scans and the arrival of hashes; files are looked into, but never
+    hashed, while it is held. Locks below it: those of the watcher, the hash pool and the hash
+    store, each held for moments only.
+    """
+
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        hash_store: HashStore,
+        *,
+        scan_interval_s: float,
+        aliases: Mapping[str, str],
+        task_aliases: Mapping[str, str],
+        default_models: Mapping[str, str],
+        on_change: Callable[[], None] | None = None,
+        families: Mapping[str, Family] = FAMILIES,
+        tasks_of: TasksOf = tasks_of_family,
+        settle_s: float = SETTLE_S,
+        hash_threads: int | None = None,
+        open_file: OpenFile = open_binary,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`on_change` is called from the watching thread; several changes may be one call."""
+        self._folders = list(folders)
+        self._store = hash_store
+        self._rules = NameRules(aliases, task_aliases, default_models)
+        self._tasks_of = tasks_of
+        self._settle_s = settle_s
+        self._clock = clock
+        self._open_file = open_file
+        self._inspector = Inspector(hash_store, families, open_file)
+        self._pool = HashPool(self._hashed, threads=hash_threads, open_file=open_file)
+        self._watcher = Watcher(
+            self._folders, interval_s=scan_interval_s, scan=self._scan, on_change=on_change
+        )
+        self._lock = threading.Lock()
+        self._records: dict[str, Record] = {}
+        self._waiting: dict[str, Waiting] = {}
+        self._scanned_before = False
+        self._stopping = threading.Event()
+        self._snapshot = build_snapshot((), self._rules, tasks_of)
+
+    def start(self) -> None:
+        """List everything, then watch. Hashing goes on in the background after this returns."""
+        self._scan()
+        self._pool.start()
+        self._watcher.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._watcher.stop()
+        self._pool.stop()
+        self._store.flush()
+
+    def entries(self) -> list[Entry]:
+        """All checkpoints, sorted by name."""
+        return list(self._snapshot.entries)
+
+    def resolve(self, name: str, *, task: str | None = None) -> Entry:
+        """The checkpoint that a request's `model` means; `task` decides between several.
+
+        Broken ones are returned too. Raises ModelNotFound with the nearest names.
+        """
+        return self._snapshot.names.resolve(name, task)
+
+    def default_for(self, task: str) -> Entry:
+        """The checkpoint when a request names none. Raises InvalidInput with the candidates."""
+        return self._snapshot.names.default_for(task)
+
+    def ensure_fresh(self, entry: Entry) -> Entry:
+        """The entry as it is on disk now: the same after a few stat calls, or a new one.
+
+        Waits while the checkpoint is being written, up to twice the settle time: not for the event
+        loop. Raises ModelNotFound when it is gone, ModelBusy when it still moves.
+        """
+        current = self._snapshot.by_path.get(entry.path)
+        if current is not None and self._is_unchanged(entry.path):
+            return current
+        deadline = time.monotonic() + 2 * self._settle_s
+        pause_s = self._scan()
+        while (
+            entry.path in self._waiting
+            and time.monotonic() < deadline
+            and not self._stopping.is_set()
+        ):
+            self._stopping.wait(min(max(pause_s or 0.0, 0.01), self._settle_s))
+            pause_s = self._scan()
+        return self._current(entry)
+
+    def on_disk(self, entry: Entry) -> CheckpointOnDisk:
+        """The files behind an entry, for a family to look into. Raises ModelNotFound."""
+        record = self._records.get(entry.path)
+        if record is None:
+            raise _gone(entry)
+        return CheckpointOnDisk(record.candidate, self._open_file)
+
+    def rescan(self) -> None:
+        """Scan now, in the calling thread."""
+        self._scan()
+
+    def hash_now(self) -> None:
+        """Hash what waits in the calling thread, for those who start no threads."""
+        self._pool.drain()
+
+    def _is_unchanged(self, path: str) -> bool:
+        record = self._records.get(path)
+        if record is None:
+            return False
+        known = record.candidate
+        now = scan_one(Path(path), Path(known.root))
+        return now is not None and (now.files, now.settings, now.problem) == (
+            known.files,
+            known.settings,
+            known.problem,
+        )
+
+    def _current(self, entry: Entry) -> Entry:
+        """What stands for the entry after a scan; equal contents elsewhere will do."""
+        snapshot = self._snapshot
+        current = snapshot.by_path.get(entry.path)
+        if current is None and entry.path in self._waiting:
+            raise ModelBusy(
+                f"{entry.name!r} is being written; try again when it is complete",
+                param="model", retry_after_s=2 * self._settle_s,
+            )  # fmt: skip
+        current = current or (snapshot.names.by_id(entry.sha256) if entry.sha256 else None)
+        if current is None:
+            raise _gone(entry)
+        return current
+
+    def _scan(self) -> float | None:
+        """One scan. Returns the seconds until a checkpoint that still moves may have settled."""
+        with self._lock:
+            found = scan(self._folders)
+            now = self._clock()
+            plan = plan_scan(
+                {path: record.candidate for path, record in self._records.items()}, self._waiting,
+                found, now=now, settle_s=self._settle_s, first=not self._scanned_before,
+            )  # fmt: skip
+            self._scanned_before = True
+            records = self._apply(plan, now)
+            # Before the records: a reader that finds a path in neither takes it for gone.
+            self._waiting = plan.waiting
+            if records != self._records:
+                self._publish(records)
+            self._store.flush()
+            return next_settled_in(self._waiting, now=self._clock(), settle_s=self._settle_s)
+
+    def _apply(self, plan: Plan, now: float) -> dict[str, Record]:
+        """The plan carried out on a copy of the records, so that readers never see half of it."""
+        records = {path: record for path, record in self._records.items() if path not in plan.gone}
+        for candidate in sorted(plan.settled, key=lambda item: item.name):
+            if candidate.path in plan.renamed:
+                self._inspector.carry_over(
+                    self._records[plan.renamed[candidate.path]].candidate, candidate
+                )
+            records[candidate.path] = self._inspector.look_into(
+                candidate, self._records.get(candidate.path)
+            )
+        for path, record in records.items():
+            if record.recognition.passing:
+                records[path] = self._inspector.look_into(record.candidate, record)
+        self._submit(records, now)
+        return records
+
+    def _submit(self, records: Mapping[str, Record], now: float) -> None:
+        """Queue what has no hash. Broken ones get none; a failed hashing is retried later."""
+        for record in records.values():
+            retry = record.retry_at is not None and now >= record.retry_at
+            if record.status == "hashing" or retry:
+                self._pool.submit(self._inspector.missing_hashes(record))
+
+    def _hashed(self, results: list[HashResult]) -> None:
+        """Hashes arrived, from a hashing thread."""
+        failures = {result.job.path: result.failure for result in results if result.failure}
+        with self._lock:
+            for result in results:
+                if result.sha256 is not None:
+                    self._store.remember_hash(result.job.path, result.job.stat, result.sha256)
+            records = {
+                path: self._with_hashes(record, failures) for path, record in self._records.items()
+            }
+            if records != self._records:
+                self._publish(records)
+            self._store.flush()
+
+    def _with_hashes(self, record: Record, failures: Mapping[str, str]) -> Record:
+        if record.sha256 is not None:
+            return record
+        for file in record.candidate.files if failures else ():
+            if (failure := failures.get(file_path(record.candidate, file))) is not None:
+                reason = f"{file.relative} {failure}"
+                return dataclasses.replace(
+                    record, hash_failure=reason, retry_at=self._clock() + _RETRY_S
+                )
+        return self._inspector.identified(record)
+
+    def _publish(self, records: dict[str, Record]) -> None:
+        before = self._snapshot
+        self._records = records
+        self._snapshot = build_snapshot(records.values(), self._rules, self._tasks_of)
+        report(before, self._snapshot, being_written=self._waiting.keys())
+        self._watcher.published()
+
+
+def _gone(entry: Entry) -> ModelNotFound:
+    message = f"{entry.name!r} is no longer there"
+    return ModelNotFound(message, param="model", details={"nearest": []})
