@@ -47,6 +47,7 @@ class Services:
     files: FileStore
     metrics: Metrics
     generated_key: str | None
+    hash_store: HashStore
     lock: FileLock
 
     async def start(self) -> None:
@@ -57,6 +58,7 @@ class Services:
     async def close(self) -> None:
         await self.pool.close(self.settings.shutdown_grace)
         await asyncio.to_thread(self.registry.stop)
+        self.hash_store.close()
         self.lock.release()
 
 
@@ -68,7 +70,8 @@ def build_services(settings: Settings) -> Services:
     key = _generated_key(settings)
     spool = Spool(settings.data_dir / "spool")
     spool.clear()
-    registry = build_registry(settings)
+    hash_store = HashStore(settings.data_dir / "cache.db")
+    registry = build_registry(settings, hash_store)
     pool = WorkerPool(lambda index: _create_client(settings, spool, index))
     metrics = Metrics(lambda: pool.clients)
     defaults = TaskDefaults(settings.default_inference_steps, settings.default_guidance_scale)
@@ -78,20 +81,27 @@ def build_services(settings: Settings) -> Services:
         registry=registry,
         pool=pool,
         inference=Inference(
-            registry, pool, spool, metrics, defaults, timeout_s=settings.request_timeout
+            registry,
+            pool,
+            spool,
+            metrics,
+            defaults,
+            timeout_s=settings.request_timeout,
+            log_prompts=settings.log_prompts,
         ),
         authenticator=create_authenticator(settings, key),
         files=FileStore(settings.data_dir / "files", link_secret, ttl_s=settings.file_ttl),
         metrics=metrics,
         generated_key=key,
+        hash_store=hash_store,
         lock=lock,
     )
 
 
-def build_registry(settings: Settings) -> Registry:
+def build_registry(settings: Settings, hash_store: HashStore) -> Registry:
     return Registry(
         settings.model_dirs,
-        HashStore(settings.data_dir / "cache.db"),
+        hash_store,
         scan_interval_s=settings.model_scan_interval,
         aliases=settings.model_aliases,
         task_aliases=DEFAULT_ALIASES,

@@ -81,12 +81,21 @@ def doctor(as_json: bool) -> None:
 def list_models() -> None:
     """List the models on disk."""
     from onebox.bootstrap import build_registry
+    from onebox.core.plugins import load_plugins
+    from onebox.registry.hash_store import HashStore
 
-    registry = build_registry(load_settings())
+    settings = load_settings()
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    load_plugins()
+    hash_store = HashStore(settings.data_dir / "cache.db")
+    registry = build_registry(settings, hash_store)
     registry.rescan()
+    registry.hash_now()
+    hash_store.close()
     for entry in registry.entries():
         state = entry.reason if entry.status == "broken" else ", ".join(entry.tasks)
-        click.echo(f"{entry.name}\t{entry.size_bytes}\t{entry.status}\t{state or '-'}")
+        digest = (entry.sha256 or "-")[:12]
+        click.echo(f"{entry.name}\t{digest}\t{entry.size_bytes}\t{entry.status}\t{state or '-'}")
 
 
 @main.group()

@@ -6,20 +6,28 @@ Sources, strongest first: environment, `.env`, `onebox.toml`, both in the projec
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, model_validator
+from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import (
     BaseSettings,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from onebox.core.settings_forms import (
+    ROOT_VARIABLE,
+    PathTuple,
+    SecretTuple,
+    StrMap,
+    StrTuple,
+    project_root,
+    split_pairs,
 )
 
 PREFIX = "ONEBOX_"
-ROOT_VARIABLE = "ONEBOX_ROOT"
 DEFAULT_ALIASES = {
     "dall-e-2": "text-to-image",
     "dall-e-3": "text-to-image",
@@ -30,37 +38,6 @@ DEFAULT_ALIASES = {
     "text-embedding-3-small": "embeddings",
     "sora-2": "text-to-video",
 }
-
-
-def project_root() -> Path:
-    """Folder that relative paths resolve from:
-
-    `ONEBOX_ROOT`, else the checkout, else the current folder.
-    """
-    if ROOT_VARIABLE in os.environ:
-        return Path(os.environ[ROOT_VARIABLE]).resolve()
-    checkout = Path(__file__).resolve().parents[3]
-    return checkout if (checkout / "app.py").is_file() else Path.cwd()
-
-
-def _split(value: Any) -> Any:
-    """'a, b' → ['a', 'b'], as lists are written in the environment."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
-
-
-def _pairs(value: Any) -> Any:
-    """'a=b, c=d' → {'a': 'b', 'c': 'd'}."""
-    if isinstance(value, str):
-        return dict(part.split("=", 1) for part in _split(value) if "=" in part)
-    return value
-
-
-StrTuple = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-SecretTuple = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_split)]
-PathTuple = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split)]
-StrMap = Annotated[dict[str, str], NoDecode, BeforeValidator(_pairs)]
 
 
 def _plain(name: str) -> AliasChoices:
@@ -270,7 +247,7 @@ class Settings(BaseSettings):
                 (k for k in (PREFIX + "DEFAULT_MODELS", "default_models") if k in values),
                 "default_models",
             )
-            values[key] = {**_pairs(values.get(key, {})), **found}
+            values[key] = {**split_pairs(values.get(key, {})), **found}
         return values
 
     @model_validator(mode="after")
@@ -291,22 +268,8 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, dotenv_settings, _TomlFile(settings_cls)
-
-
-class _TomlFile(PydanticBaseSettingsSource):
-    """`onebox.toml` in the project root; keys are field names."""
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        raise NotImplementedError
-
-    def __call__(self) -> dict[str, Any]:
-        path = project_root() / "onebox.toml"
-        if not path.is_file():
-            return {}
-        with path.open("rb") as file:
-            values = tomllib.load(file)
-        return {name: value for name, value in values.items() if name in Settings.model_fields}
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=project_root() / "onebox.toml")
+        return init_settings, env_settings, dotenv_settings, toml
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -116,13 +116,17 @@ class ImageDiffusion(Family):
         from transformers.utils import logging as transformers_logging
 
         # Before diffusers is imported, or its notices are out already.
-        transformers_logging.set_verbosity_error()
-        transformers_logging.disable_progress_bar()
+        _silence(transformers_logging)
         from diffusers import AutoPipelineForText2Image, StableDiffusionPipeline  # noqa: F401
         from diffusers.utils import logging as diffusers_logging
 
-        diffusers_logging.set_verbosity_error()
-        diffusers_logging.disable_progress_bar()
+        _silence(diffusers_logging)
+
+
+def _silence(library_logging: Any) -> None:
+    """No notices and no progress bars between the lines of a server's log."""
+    library_logging.set_verbosity_error()
+    library_logging.disable_progress_bar()
 
 
 def _components(index: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

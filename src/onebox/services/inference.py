@@ -7,7 +7,6 @@ import contextlib
 import secrets
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -25,7 +24,6 @@ from onebox.core.errors import (
 from onebox.core.media import MediaRef, Spool
 from onebox.core.plugins import FAMILIES, TASKS
 from onebox.core.results import Artifact, Timing
-from onebox.registry.on_disk import open_on_disk
 from onebox.registry.registry import Registry
 from onebox.runtime.wire import SPOOL_ABOVE_BYTES, Event, Failed, Result, Submit
 from onebox.runtime.worker_client import WorkerClient
@@ -72,7 +70,9 @@ class Inference:
         defaults: TaskDefaults,
         *,
         timeout_s: float,
+        log_prompts: bool,
     ) -> None:
+        self._log_prompts = log_prompts
         self._registry = registry
         self._pool = pool
         self._spool = spool
@@ -158,7 +158,7 @@ class Inference:
         if key not in self._estimates:
             family = FAMILIES[entry.family or ""]
             self._estimates[key] = await asyncio.to_thread(
-                lambda: family.estimate(open_on_disk(Path(entry.path)), device)
+                lambda: family.estimate(self._registry.on_disk(entry), device)
             )
         return self._estimates[key]
 
@@ -183,6 +183,7 @@ class Inference:
             model=prepared.entry.name,
             queue_s=round(result.timing.queue_s, 3),
             run_s=round(result.timing.run_s, 3),
+            **(_texts(prepared.input) if self._log_prompts else {}),
         )
         return Outcome(prepared, tuple(artifacts), result.timing)
 
@@ -212,6 +213,11 @@ async def _next_event(
         raise DeadlineExceeded(
             f"the request did not finish within {timeout_s:g} s", details={"timeout_s": timeout_s}
         ) from None
+
+
+def _texts(request: BaseModel) -> dict[str, str]:
+    """What a client wrote: prompts and other text of the input."""
+    return {name: value for name, value in request if isinstance(value, str)}
 
 
 def _require_task(entry: Entry, task_name: str) -> None:

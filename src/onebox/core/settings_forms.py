@@ -1,0 +1,43 @@
+"""How settings are written in the environment, and where the project's own folder is."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, SecretStr
+from pydantic_settings import NoDecode
+
+ROOT_VARIABLE = "ONEBOX_ROOT"
+
+
+def project_root() -> Path:
+    """Folder that relative paths resolve from:
+
+    `ONEBOX_ROOT`, else the checkout, else the current folder.
+    """
+    if ROOT_VARIABLE in os.environ:
+        return Path(os.environ[ROOT_VARIABLE]).resolve()
+    checkout = Path(__file__).resolve().parents[3]
+    return checkout if (checkout / "app.py").is_file() else Path.cwd()
+
+
+def split_list(value: Any) -> Any:
+    """'a, b' → ['a', 'b'], as lists are written in the environment."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def split_pairs(value: Any) -> Any:
+    """'a=b, c=d' → {'a': 'b', 'c': 'd'}."""
+    if isinstance(value, str):
+        return dict(part.split("=", 1) for part in split_list(value) if "=" in part)
+    return value
+
+
+StrTuple = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_list)]
+SecretTuple = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(split_list)]
+PathTuple = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(split_list)]
+StrMap = Annotated[dict[str, str], NoDecode, BeforeValidator(split_pairs)]

@@ -1,0 +1,35 @@
+"""The settings as a Markdown table: `python -m onebox.core.settings_table` prints the README's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import AliasChoices
+from pydantic_core import PydanticUndefined
+
+from onebox.core.settings import Settings
+
+
+def settings_table() -> str:
+    """One row a setting: its names, its default, what it does."""
+    rows = ["| setting | default | meaning |", "| --- | --- | --- |"]
+    for field in Settings.model_fields.values():
+        assert isinstance(field.validation_alias, AliasChoices)
+        # The plain name is the one to use where there are two.
+        name = str(field.validation_alias.choices[-1])
+        rows.append(f"| `{name}` | {_default(field.default)} | {field.description} |")
+    return "\n".join(rows)
+
+
+def _default(value: Any) -> str:
+    if value is PydanticUndefined or value is None or value == () or value == {}:
+        return ""
+    if isinstance(value, tuple):
+        return f"`{','.join(map(str, value))}`"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+if __name__ == "__main__":
+    print(settings_table())
