@@ -1,4 +1,4 @@
-"""A task in a package that is not ours: one file, and it has its route, its worker and its formats."""
+"""A task in a package that is not ours: one file, and it has route, worker and formats."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker that dies, a client that leaves, a request that takes too long, a server told to stop."""
+"""A worker dies, a client leaves, a request takes too long, the server is told to stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A checkpoint that is dropped into the folder is served; one that is changed or taken away is not."""
+"""A checkpoint dropped into the folder is served; changed or taken away, it is not."""
 
 from __future__ import annotations
 
