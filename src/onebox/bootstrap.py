@@ -72,7 +72,7 @@ def build_services(settings: Settings) -> Services:
     spool.clear()
     hash_store = HashStore(settings.data_dir / "cache.db")
     registry = build_registry(settings, hash_store)
-    pool = WorkerPool(lambda index: _create_client(settings, spool, index))
+    pool = WorkerPool(lambda index: _create_client(settings, spool, registry, index))
     metrics = Metrics(lambda: pool.clients)
     defaults = TaskDefaults(settings.default_inference_steps, settings.default_guidance_scale)
     link_secret, _ = stored_secret(settings.data_dir / LINK_SECRET_FILE, "")
@@ -120,7 +120,9 @@ def create_authenticator(settings: Settings, generated_key: str | None = None) -
     )
 
 
-def _create_client(settings: Settings, spool: Spool, index: int) -> WorkerClient:
+def _create_client(
+    settings: Settings, spool: Spool, registry: Registry, index: int
+) -> WorkerClient:
     start = Start(
         index=index,
         devices=settings.device,
@@ -135,11 +137,15 @@ def _create_client(settings: Settings, spool: Spool, index: int) -> WorkerClient
         # Only here, on demand: it brings torch into the gateway.
         from onebox.runtime.inline_client import InlineWorkerClient
 
-        return InlineWorkerClient(start, spool)
+        return InlineWorkerClient(start, spool, registry.is_current)
     from onebox.runtime.process_client import ProcessWorkerClient
 
     return ProcessWorkerClient(
-        start, spool, log_level=settings.log_level, log_format=settings.log_format
+        start,
+        spool,
+        registry.is_current,
+        log_level=settings.log_level,
+        log_format=settings.log_format,
     )
 
 

@@ -15,6 +15,12 @@ def names(client: httpx.Client) -> set[str]:
     return {model["id"] for model in client.get("/v1/models").json()["data"]}
 
 
+def loaded(client: httpx.Client) -> bool:
+    """Whether a bundle of "late" is in memory, of this state of its files or of an earlier one."""
+    lines = client.get("/metrics").text.splitlines()
+    return any(line.startswith("onebox_model_loaded") and '"late"' in line for line in lines)
+
+
 def test_dropped_in_then_changed_then_removed(
     client: httpx.Client, models: Path, tmp_path: Path
 ) -> None:
@@ -35,6 +41,7 @@ def test_dropped_in_then_changed_then_removed(
 
     shutil.rmtree(models / "late")
     wait_for(lambda: "late" not in names(client))
+    wait_for(lambda: not loaded(client))
     assert client.post("/v1/tasks/echo", json={"model": "late"}).status_code == 404
 
 

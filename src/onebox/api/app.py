@@ -41,6 +41,8 @@ def create_app(services: Services) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        # A redirect would repeat whatever host the client named.
+        redirect_slashes=False,
     )
     app.state.services = services
     # A route added to the app itself is guarded like all others.

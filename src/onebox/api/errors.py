@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -51,8 +52,15 @@ HTTP_CODES = {404: "route_not_found", 405: "method_not_allowed", 413: "payload_t
 RECEIVED_CHARS = 200
 
 
+class ErrorResponse(JSONResponse):
+    """ASCII only: what was received may hold half a surrogate pair, which UTF-8 cannot."""
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content).encode()
+
+
 def status_of(error: errors.AppError, invalid_status: int = 422) -> int:
-    status = STATUSES[type(error)]
+    status = next(STATUSES[cls] for cls in type(error).__mro__ if cls in STATUSES)
     return invalid_status if status == 422 else status
 
 
@@ -185,4 +193,4 @@ def _respond(
         headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
     if status in NO_RETRY:
         headers["x-should-retry"] = "false"
-    return JSONResponse(body, status_code=status, headers=headers)
+    return ErrorResponse(body, status_code=status, headers=headers)

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
+from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, SecretStr, model_validator
 from pydantic_settings import (
     BaseSettings,
@@ -239,7 +240,7 @@ class Settings(BaseSettings):
         }
         found = {
             name.removeprefix(prefix).lower().replace("_", "-"): value
-            for name, value in os.environ.items()
+            for name, value in {**dotenv_values(project_root() / ".env"), **os.environ}.items()
             if name.startswith(prefix) and name not in own
         }
         if found:

@@ -12,6 +12,8 @@ from onebox.core.results import Artifact, Output
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 # zlib's fastest levels lose little on pictures and take a fraction of the default's time.
 PNG_LEVEL = 4
+# A JPEG segment holds 64 KiB, a little of it taken by the rest of the EXIF.
+EXIF_BYTES = 65_000
 
 
 class ImageEncoder(Encoder):
@@ -32,7 +34,10 @@ class ImageEncoder(Encoder):
             output.value.save(buffer, "PNG", pnginfo=text, compress_level=PNG_LEVEL)
         else:
             exif = Image.Exif()
-            exif[0x010E] = json.dumps(output.embedded)  # ImageDescription
+            description: str | bytes = json.dumps(output.embedded)
+            if len(description) > EXIF_BYTES:  # escapes are up to three times as long as UTF-8
+                description = json.dumps(output.embedded, ensure_ascii=False).encode()
+            exif[0x010E] = description  # ImageDescription
             picture = output.value.convert("RGB") if image_format == "jpeg" else output.value
             picture.save(
                 buffer, image_format.upper(), quality=output.options.get("quality", 90), exif=exif

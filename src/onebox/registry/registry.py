@@ -89,6 +89,10 @@ class Registry:
         """All checkpoints, sorted by name."""
         return list(self._snapshot.entries)
 
+    def is_current(self, key: str) -> bool:
+        """Whether an entry of this key is still what lies on disk."""
+        return key in self._snapshot.keys
+
     def resolve(self, name: str, *, task: str | None = None) -> Entry:
         """The checkpoint that a request's `model` means; `task` decides between several.
 

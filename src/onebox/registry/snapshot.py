@@ -63,6 +63,7 @@ class Snapshot:
     entries: tuple[Entry, ...]
     by_path: Mapping[str, Entry]
     names: NameIndex
+    keys: frozenset[str]
 
 
 def build_snapshot(records: Iterable[Record], rules: NameRules, tasks_of: TasksOf) -> Snapshot:
@@ -89,7 +90,8 @@ def build_snapshot(records: Iterable[Record], rules: NameRules, tasks_of: TasksO
         by_path.update((record.candidate.path, entry) for record in group)
         named.extend((record.candidate.name, entry) for record in group)
     entries.sort(key=lambda entry: (entry.name, entry.path))
-    return Snapshot(tuple(entries), by_path, NameIndex(named, rules))
+    keys = frozenset(entry.key for entry in entries)
+    return Snapshot(tuple(entries), by_path, NameIndex(named, rules), keys)
 
 
 def key_of(candidate: Candidate, overrides: Mapping[str, Any]) -> str:

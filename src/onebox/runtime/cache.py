@@ -5,58 +5,18 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator
 
 import structlog
 
 from onebox.core.contracts import Bundle, Entry
-from onebox.core.errors import AppError, InferenceFailed, ModelBusy, ModelTooLarge, OutOfMemory
+from onebox.core.errors import ModelBusy, ModelTooLarge, OutOfMemory
 from onebox.engines.work import LoadFailed
-from onebox.runtime.budget import Resident, plan_room
+from onebox.runtime.budget import plan_room
+from onebox.runtime.slot import Slot, Want, load_error
 from onebox.runtime.wire import BundleStats
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class _Slot:
-    """One bundle's place in memory. Changed only under `BundleCache._changed`."""
-
-    entry: Entry
-    size_bytes: int
-    state: Literal["loading", "ready", "leaving"]
-    bundle: Bundle | None = None
-    leases: int = 0
-    reserved_bytes: int = 0
-    last_released: float = 0.0
-
-    def resident(self) -> Resident:
-        return Resident(
-            self.entry.key,
-            self.size_bytes,
-            self.reserved_bytes,
-            self.leases if self.state == "ready" else 1,
-            bool(self.entry.overrides.get("pin")),
-            self.last_released,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Want:
-    """What a lease is asked for.
-
-    Attributes:
-        check: called while waiting; raises when the request must stop.
-        loading: told the fraction loaded, if a load is needed.
-    """
-
-    entry: Entry
-    estimate_bytes: int
-    reserve_bytes: int
-    check: Callable[[], None]
-    loading: Callable[[float], None]
 
 
 class BundleCache:
@@ -89,7 +49,7 @@ class BundleCache:
         self._poll_s = poll_s
         self._loads = threading.Lock()
         self._changed = threading.Condition()
-        self._slots: dict[str, _Slot] = {}
+        self._slots: dict[str, Slot] = {}
 
     @contextlib.contextmanager
     def lease(self, want: Want) -> Iterator[Bundle]:
@@ -124,13 +84,24 @@ class BundleCache:
         finally:
             self._loads.release()
 
+    def retire(self, keys: Iterable[str]) -> None:
+        """Their files are gone or changed: `unload_idle` drops them as soon as nobody uses them."""
+        with self._changed:
+            for key in keys:
+                if key in self._slots:
+                    self._slots[key].retired = True
+
     def unload_idle(self) -> None:
         """Drop what nobody has used for its idle time, counted from the last release."""
         if not self._loads.acquire(blocking=False):
             return
         try:
             with self._changed:
-                idle = [slot for slot in self._slots.values() if self._is_overdue(slot)]
+                idle = [
+                    slot
+                    for slot in self._slots.values()
+                    if slot.is_overdue(self._clock(), self._idle_timeout_s)
+                ]
                 for slot in idle:
                     slot.state = "leaving"
             for slot in idle:
@@ -155,7 +126,7 @@ class BundleCache:
             if slot.bundle is not None:
                 slot.bundle.close()
 
-    def _acquire(self, want: Want) -> _Slot:
+    def _acquire(self, want: Want) -> Slot:
         deadline = self._clock() + self._lease_timeout_s
         while True:
             if slot := self._try_lease(want):
@@ -173,7 +144,7 @@ class BundleCache:
                 self._loads.release()
             self._wait_for_change(want, deadline)
 
-    def _try_lease(self, want: Want) -> _Slot | None:
+    def _try_lease(self, want: Want) -> Slot | None:
         """Lease the bundle if it is ready and its working reserve fits."""
         with self._changed:
             slot = self._slots.get(want.entry.key)
@@ -183,7 +154,7 @@ class BundleCache:
             slot.reserved_bytes += want.reserve_bytes
             return slot
 
-    def _reserve_fits(self, slot: _Slot, want: Want) -> bool:
+    def _reserve_fits(self, slot: Slot, want: Want) -> bool:
         used = sum(s.size_bytes + s.reserved_bytes for s in self._slots.values())
         return used + want.reserve_bytes <= self.budget_bytes
 
@@ -216,17 +187,17 @@ class BundleCache:
         with self._changed:
             if want.entry.key in self._slots:
                 return
-            slot = _Slot(want.entry, want.estimate_bytes, "loading")
+            slot = Slot(want.entry, want.estimate_bytes, "loading")
             self._slots[want.entry.key] = slot
         started = self._clock()
-        want.loading(0.0)
         try:
+            want.loading(0.0)
             bundle = self._load(want.entry)
         except BaseException as error:
             self._forget(slot)
             self._free_memory()
             log.exception("load_failed", model=want.entry.name)
-            raise LoadFailed(_load_error(want.entry, error)) from error
+            raise LoadFailed(load_error(want.entry, error)) from error
         with self._changed:
             slot.bundle, slot.size_bytes, slot.state = bundle, bundle.size_bytes, "ready"
             slot.last_released = self._clock()
@@ -251,36 +222,28 @@ class BundleCache:
         with self._changed:
             self._changed.wait(self._poll_s)
 
-    def _release(self, slot: _Slot, reserve_bytes: int) -> None:
+    def _release(self, slot: Slot, reserve_bytes: int) -> None:
         with self._changed:
             slot.leases -= 1
             slot.reserved_bytes -= reserve_bytes
             slot.last_released = self._clock()
             self._changed.notify_all()
 
-    def _close(self, slot: _Slot) -> None:
-        if slot.bundle is not None:
-            slot.bundle.close()
+    def _close(self, slot: Slot) -> None:
+        try:
+            if slot.bundle is not None:
+                slot.bundle.close()
+        finally:
             slot.bundle = None
-        self._forget(slot)
+            self._forget(slot)
         self._free_memory()
         log.info("unloaded", model=slot.entry.name, size_bytes=slot.size_bytes)
 
-    def _forget(self, slot: _Slot) -> None:
+    def _forget(self, slot: Slot) -> None:
         with self._changed:
             if self._slots.get(slot.entry.key) is slot:
                 del self._slots[slot.entry.key]
             self._changed.notify_all()
-
-    def _is_overdue(self, slot: _Slot) -> bool:
-        timeout = float(slot.entry.overrides.get("idle_timeout", self._idle_timeout_s))
-        return (
-            slot.state == "ready"
-            and slot.leases == 0
-            and timeout > 0
-            and not slot.entry.overrides.get("pin")
-            and self._clock() - slot.last_released >= timeout
-        )
 
     def _too_large(self, want: Want, needed: int) -> ModelTooLarge:
         return ModelTooLarge(
@@ -288,12 +251,3 @@ class BundleCache:
             f"{self.budget_bytes} bytes; ask for less, or raise ONEBOX_MEMORY_BUDGET",
             details={"needed_bytes": needed, "budget_bytes": self.budget_bytes},
         )
-
-
-def _load_error(entry: Entry, error: BaseException) -> AppError:
-    """What those who wait are told. Only our own errors' texts are safe to pass on."""
-    if isinstance(error, AppError):
-        return error
-    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
-        return OutOfMemory(f"not enough memory to load {entry.name}", retry_after_s=5)
-    return InferenceFailed(f"{entry.name} could not be loaded; the server's log says why")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 
@@ -22,8 +23,8 @@ TIDY_S = 1.0
 class InlineWorkerClient(WorkerClient):
     """Runs the same `Worker` in this process."""
 
-    def __init__(self, start: Start, spool: Spool) -> None:
-        super().__init__(start.index, spool)
+    def __init__(self, start: Start, spool: Spool, is_current: Callable[[str], bool]) -> None:
+        super().__init__(start.index, spool, is_current)
         self._start_frame = start
         self._worker: Worker | None = None
         self._life: asyncio.Task[None] | None = None

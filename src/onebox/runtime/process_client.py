@@ -7,10 +7,12 @@ import os
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
 
+import msgspec
 import structlog
 
-from onebox.core.errors import ShuttingDown, WorkerLost
+from onebox.core.errors import InferenceFailed, ShuttingDown, WorkerLost
 from onebox.core.media import Spool
 from onebox.runtime.wire import (
     LENGTH,
@@ -21,6 +23,7 @@ from onebox.runtime.wire import (
     Start,
     ToWorker,
     Unfit,
+    frame_length,
     from_worker_decoder,
     pack,
 )
@@ -45,8 +48,16 @@ OFFLINE = {
 class ProcessWorkerClient(WorkerClient):
     """Owns one worker process. When it ends, its requests get WorkerLost and another is started."""
 
-    def __init__(self, start: Start, spool: Spool, *, log_level: str, log_format: str) -> None:
-        super().__init__(start.index, spool)
+    def __init__(
+        self,
+        start: Start,
+        spool: Spool,
+        is_current: Callable[[str], bool],
+        *,
+        log_level: str,
+        log_format: str,
+    ) -> None:
+        super().__init__(start.index, spool, is_current)
         self._start_frame = start
         self._environment = {
             **os.environ,
@@ -127,10 +138,12 @@ class ProcessWorkerClient(WorkerClient):
         assert process.stdout is not None
         try:
             while True:
-                (length,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
+                length = frame_length(await process.stdout.readexactly(LENGTH.size))
                 self._dispatch(from_worker_decoder.decode(await process.stdout.readexactly(length)))
         except asyncio.IncompleteReadError:
             return
+        except (InferenceFailed, msgspec.DecodeError):
+            log.exception("worker_sent_garbage", device_index=self.index)
 
     def _dispatch(self, frame: FromWorker) -> None:
         match frame:

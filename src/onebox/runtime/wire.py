@@ -64,6 +64,12 @@ class Unload(msgspec.Struct, frozen=True, tag=True):
     key: str
 
 
+class Retire(msgspec.Struct, frozen=True, tag=True):
+    """These checkpoints are gone or changed: drop their bundles after the last lease."""
+
+    keys: tuple[str, ...]
+
+
 class Stats(msgspec.Struct, frozen=True, tag=True):
     id: str
 
@@ -167,7 +173,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
         )
 
 
-ToWorker = Start | Submit | Cancel | Load | Unload | Stats | Shutdown
+ToWorker = Start | Submit | Cancel | Load | Unload | Retire | Stats | Shutdown
 Event = Accepted | Loading | Progress | Delta | Result | Failed
 FromWorker = Hello | Unfit | Heartbeat | Event
 
@@ -184,11 +190,19 @@ def pack(frame: ToWorker | FromWorker) -> bytes:
     return LENGTH.pack(len(body)) + body
 
 
+def frame_length(prefix: bytes) -> int:
+    """The length that a prefix announces. Raises InferenceFailed for one that no frame has."""
+    (length,) = LENGTH.unpack(prefix)
+    if length > MAX_FRAME_BYTES:
+        raise InferenceFailed(f"a frame of {length} bytes exceeds {MAX_FRAME_BYTES}")
+    return int(length)
+
+
 def read_frame(stream: BinaryIO) -> ToWorker | None:
     """The next frame to a worker, or None at the end of the pipe. Blocks."""
     prefix = stream.read(LENGTH.size)
     if len(prefix) < LENGTH.size:
         return None
-    (length,) = LENGTH.unpack(prefix)
+    length = frame_length(prefix)
     body = stream.read(length)
     return to_worker_decoder.decode(body) if len(body) == length else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Literal
 
 from onebox.core.errors import AppError, WorkerUnready
@@ -17,6 +17,7 @@ from onebox.runtime.wire import (
     Hello,
     Load,
     Result,
+    Retire,
     Stats,
     Submit,
     ToWorker,
@@ -33,7 +34,11 @@ class WorkerClient(ABC):
     Lives on the gateway's event loop.
     """
 
-    def __init__(self, index: int, spool: Spool) -> None:
+    def __init__(
+        self, index: int, spool: Spool, is_current: Callable[[str], bool] = lambda _: True
+    ) -> None:
+        """`is_current` tells of an entry's key whether it still is what lies on disk."""
+        self._is_current = is_current
         self.index = index
         self.state: State = "starting"
         self.reason = "the worker is starting"
@@ -42,6 +47,7 @@ class WorkerClient(ABC):
         self._spool = spool
         self._ready = asyncio.Event()
         self._pending: dict[str, asyncio.Queue[Event]] = {}
+        self._sending: set[asyncio.Future[None]] = set()
 
     @abstractmethod
     async def start(self) -> None:
@@ -111,6 +117,11 @@ class WorkerClient(ABC):
 
     def _on_heartbeat(self, heartbeat: Heartbeat) -> None:
         self.last_stats = heartbeat.stats
+        stale = tuple(b.key for b in heartbeat.stats.bundles if not self._is_current(b.key))
+        if stale:
+            task = asyncio.ensure_future(self._send_quietly(Retire(stale)))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
 
     def _set_state(self, state: State, reason: str) -> None:
         self.state, self.reason = state, reason

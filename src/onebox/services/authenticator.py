@@ -59,7 +59,8 @@ class Authenticator:
     ) -> None:
         self._keys = [_key(secret, frozenset({"infer"})) for secret in api_keys]
         self._keys += [_key(secret, SCOPES) for secret in admin_keys]
-        self._secret_key = secret_key
+        # An empty one (`SECRET_KEY=`) would let anybody sign.
+        self._secret_key = secret_key or None
         self._audience = audience
         self._issuer = issuer
 

@@ -97,8 +97,9 @@ class _WorkerCollector(Collector):
             if client.hello is None or client.last_stats is None:
                 continue
             device, stats = client.hello.device.id, client.last_stats
-            for bundle in stats.bundles:
-                loaded.add_metric((bundle.name, device), 1)
+            # For a moment two states of one checkpoint may be loaded under one name.
+            for name in sorted({bundle.name for bundle in stats.bundles}):
+                loaded.add_metric((name, device), 1)
             depth.add_metric((device,), stats.waiting)
             memory.add_metric((device, "used"), stats.device_used_bytes)
             memory.add_metric((device, "free"), stats.device_free_bytes)

@@ -20,7 +20,8 @@ from onebox.engines.exclusive import ExclusiveEngine
 from onebox.engines.gate import Gate
 from onebox.engines.work import Engine, Work
 from onebox.hardware.memory import empty_cache, resident_bytes
-from onebox.runtime.cache import BundleCache, Want
+from onebox.runtime.cache import BundleCache
+from onebox.runtime.slot import Want
 from onebox.runtime.wire import (
     Accepted,
     Cancel,
@@ -28,6 +29,7 @@ from onebox.runtime.wire import (
     Failed,
     Load,
     Result,
+    Retire,
     Stats,
     Submit,
     ToWorker,
@@ -93,6 +95,8 @@ class Worker:
             case Unload():
                 # Not in the encoder pool: it may wait for a load to end.
                 threading.Thread(target=self._unload, args=[frame], daemon=True).start()
+            case Retire():
+                self._cache.retire(frame.keys)
             case Stats():
                 self._emit(Result(frame.id, stats=self.stats()))
             case _:

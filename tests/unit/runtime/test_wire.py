@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import io
+import typing
+
+import msgspec
+import pytest
+
+from onebox.bootstrap import ConfigurationError
+from onebox.core.contracts import Device, Entry
+from onebox.core.errors import InferenceFailed, all_errors
+from onebox.core.results import Artifact, Timing
+from onebox.runtime import wire
+from onebox.runtime.wire import LENGTH, Failed, from_worker_decoder, pack, read_frame
+
+ENTRY = Entry("k", "sd", "/m/sd", "", 7, "ready", "f" * 64, facts={"native_size": 512})
+CPU = Device("cpu", "cpu", "A CPU", "cpu", "host", 32, 24, "float32", "float32")
+CARD = msgspec.structs.replace(CPU, id="cuda:0", kind="cuda", compute_capability=(8, 9))
+STATS = wire.WorkerStats((wire.BundleStats("k", "sd", "f", 5, 1),), 1, 2, 3, 4, 5, 6)
+ERRORS = sorted({*all_errors().values(), ConfigurationError}, key=lambda cls: cls.code)
+TO_WORKER = [
+    wire.Start(0, ("cuda:0", "cuda:1"), None, "8GiB", 1.0, 2.0, 3, "/spool"),
+    wire.Submit("1", "t", ENTRY, {"prompt": "é", "data": b"\xff"}, "key:1", "job", 9.5, 11),
+    wire.Cancel("1"),
+    wire.Load("1", ENTRY, 11),
+    wire.Unload("1", "k"),
+    wire.Retire(("k1", "k2")),
+    wire.Stats("1"),
+    wire.Shutdown(2.5),
+]
+FROM_WORKER = [
+    wire.Hello(1, CARD, (CARD, CPU), 2, 3),
+    wire.Unfit("model_broken", "no"),
+    wire.Heartbeat(STATS),
+    wire.Accepted("1"),
+    wire.Loading("1", 0.5),
+    wire.Progress("1", 2, 30),
+    wire.Delta("1", {"text": "日本"}),
+    wire.Result("1", (Artifact("image/png", b"\x89", None, {"seed": 1}),), Timing(1, 2, 3), STATS),
+    wire.Failed("1", "queue_full", "full", "n", {"max": 1}, 1.5),
+]
+
+
+@pytest.mark.parametrize("frame", TO_WORKER, ids=lambda frame: type(frame).__name__)
+def test_a_worker_reads_what_the_gateway_wrote(frame):
+    assert read_frame(io.BytesIO(pack(frame))) == frame
+
+
+@pytest.mark.parametrize("frame", FROM_WORKER, ids=lambda frame: type(frame).__name__)
+def test_the_gateway_reads_what_a_worker_wrote(frame):
+    packed = pack(frame)
+    assert LENGTH.unpack(packed[: LENGTH.size]) == (len(packed) - LENGTH.size,)
+    assert from_worker_decoder.decode(packed[LENGTH.size :]) == frame
+
+
+def test_no_kind_of_frame_was_forgotten_above():
+    assert {type(frame) for frame in TO_WORKER} == set(typing.get_args(wire.ToWorker))
+    assert {type(frame) for frame in FROM_WORKER} == set(typing.get_args(wire.FromWorker))
+
+
+def test_frames_follow_each_other_until_the_pipe_ends():
+    pipe = io.BytesIO(b"".join(map(pack, TO_WORKER)))
+    assert [read_frame(pipe) for _ in TO_WORKER] == TO_WORKER
+    assert read_frame(pipe) is None
+
+
+@pytest.mark.parametrize("kept", range(len(pack(wire.Cancel("1")))))
+def test_a_frame_cut_short_is_the_end_of_the_pipe(kept):
+    assert read_frame(io.BytesIO(pack(wire.Cancel("1"))[:kept])) is None
+
+
+def test_a_frame_over_the_limit_is_refused_before_it_is_sent():
+    body = b"\0" * (wire.MAX_FRAME_BYTES + 1)
+    with pytest.raises(InferenceFailed, match=str(wire.MAX_FRAME_BYTES)):
+        pack(wire.Result("1", (Artifact("image/png", body),)))
+
+
+def test_a_frame_that_only_the_other_side_may_send_is_refused():
+    with pytest.raises(msgspec.ValidationError):
+        read_frame(io.BytesIO(pack(wire.Accepted("1"))))
+
+
+@pytest.mark.parametrize("error_class", ERRORS, ids=lambda cls: cls.__name__)
+def test_every_error_is_the_same_on_the_other_side(error_class):
+    error = error_class("it broke", param="n", details={"max": 3}, retry_after_s=2.5)
+    failed = from_worker_decoder.decode(pack(Failed.from_error("1", error))[LENGTH.size :])
+    back = failed.to_error()
+    assert type(back) is error_class
+    assert vars(back) == vars(error)
+
+
+def test_an_error_of_an_unknown_plugin_is_a_failure_of_ours():
+    back = Failed("1", "nobody_knows", "it broke").to_error()
+    assert (type(back), back.message) == (InferenceFailed, "it broke")
