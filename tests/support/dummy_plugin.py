@@ -86,7 +86,7 @@ class Echo(Task[EchoInput]):
         if request.text == "refuse":
             raise InvalidInput("text: not this one", param="text")
 
-    def reserve_bytes(self, request: EchoInput, entry: Entry) -> int:
+    def reserve_bytes(self, request: EchoInput, entry: Entry, device: Device) -> int:
         return request.reserve_bytes
 
     def run(self, bundle: Any, request: EchoInput, context: RunContext) -> list[Output]:

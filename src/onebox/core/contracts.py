@@ -20,6 +20,7 @@ InputT = TypeVar("InputT", bound=BaseModel)
 
 DeviceKind = Literal["cpu", "cuda", "rocm", "mps", "xpu"]
 DtypeName = Literal["float32", "float16", "bfloat16"]
+DTYPE_BYTES: Mapping[DtypeName, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
 EntryStatus = Literal["hashing", "ready", "broken"]
 Priority = Literal["interactive", "job", "batch"]
 
@@ -210,7 +211,7 @@ class Task(ABC, Generic[InputT]):
         """
         return
 
-    def reserve_bytes(self, request: InputT, entry: Entry) -> int:
+    def reserve_bytes(self, request: InputT, entry: Entry, device: Device) -> int:
         """Working memory the run needs beside the weights."""
         return 0
 

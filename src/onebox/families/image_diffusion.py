@@ -14,7 +14,16 @@ from typing import Any
 
 import structlog
 
-from onebox.core.contracts import Bundle, Device, DtypeName, Entry, Family, Match, OnDisk
+from onebox.core.contracts import (
+    DTYPE_BYTES,
+    Bundle,
+    Device,
+    DtypeName,
+    Entry,
+    Family,
+    Match,
+    OnDisk,
+)
 from onebox.core.errors import ModelBroken
 from onebox.core.plugins import FAMILIES
 from onebox.core.remote_code import refuse_remote_code
@@ -46,7 +55,6 @@ PIPELINE_CLASSES = frozenset(
 )
 COMPONENT_LIBRARIES = frozenset({"diffusers", "transformers"})
 SAFETY_CHECKERS = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
-DTYPE_BYTES: Mapping[DtypeName, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
 FLOAT_BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8}
 
 

@@ -35,14 +35,6 @@ FIRST_BACKOFF_S = 0.5
 LAST_BACKOFF_S = 30.0
 HEALTHY_AFTER_S = 60.0
 EXIT_MARGIN_S = 5.0
-# The libraries under a family must never ask the model hub, nor send telemetry.
-OFFLINE = {
-    "HF_HUB_OFFLINE": "1",
-    "TRANSFORMERS_OFFLINE": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "DO_NOT_TRACK": "1",
-    "TOKENIZERS_PARALLELISM": "false",
-}
 
 
 class ProcessWorkerClient(WorkerClient):
@@ -61,7 +53,6 @@ class ProcessWorkerClient(WorkerClient):
         self._start_frame = start
         self._environment = {
             **os.environ,
-            **OFFLINE,
             "ONEBOX_LOG_LEVEL": log_level,
             "ONEBOX_LOG_FORMAT": log_format,
         }

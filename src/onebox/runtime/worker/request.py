@@ -94,7 +94,7 @@ class Request:
     def work(self) -> Work:
         """This request as an engine sees it."""
         submit = self.frame if isinstance(self.frame, Submit) else None
-        reserve = self.task.reserve_bytes(self.input, self.entry) if self.task else 0
+        reserve = self.task.reserve_bytes(self.input, self.entry, self.device) if self.task else 0
         return Work(
             id=self.frame.id,
             caller=submit.caller if submit else "",

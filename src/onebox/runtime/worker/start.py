@@ -17,6 +17,16 @@ from onebox.hardware.threads import torch_threads
 from onebox.runtime.wire import Event, Hello, Start
 from onebox.runtime.worker.worker import Worker
 
+# The libraries under a family must never ask the model hub, nor send telemetry. They read this
+# when they are imported.
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
 
 def create_worker(
     start: Start, spool: Spool, emit: Callable[[Event], None]
@@ -25,6 +35,7 @@ def create_worker(
 
     Raises InvalidInput or WorkerUnready when the wanted device is not to be had.
     """
+    os.environ.update(OFFLINE)
     import torch
 
     backend = TorchBackend()

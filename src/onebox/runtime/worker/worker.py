@@ -6,6 +6,7 @@ The same class behind a pipe, on a thread, or elsewhere.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -138,8 +139,9 @@ class Worker:
         deadline = threading.Timer(grace_s, self._abandon, [reason])
         deadline.daemon = True
         deadline.start()
+        end = time.monotonic() + grace_s + 1
         for engine in engines:
-            engine.join(grace_s + 1)
+            engine.join(max(0.0, end - time.monotonic()))
         self._encoders.shutdown(wait=True)
         deadline.cancel()
         self._abandon(reason)
