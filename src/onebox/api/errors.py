@@ -50,6 +50,13 @@ TYPES = {
 NO_RETRY = frozenset({499, 500, 504, 507})
 HTTP_CODES = {404: "route_not_found", 405: "method_not_allowed", 413: "payload_too_large"}
 RECEIVED_CHARS = 200
+# What pydantic calls the bounds of a field, and what a client is told.
+BOUNDS = {
+    "ge": "min",
+    "gt": "more_than",
+    "le": "max",
+    "lt": "less_than",
+}
 
 
 class ErrorResponse(JSONResponse):
@@ -143,7 +150,8 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
         message, code, field = "the body is not valid JSON", "invalid_json", None
     else:
         message, code = f"{field or 'body'}: {first['msg']}", _validation_code(first["type"])
-    details: dict[str, Any] = {k: v for k, v in (first.get("ctx") or {}).items() if _is_plain(v)}
+    context = first.get("ctx") or {}
+    details: dict[str, Any] = {BOUNDS.get(k, k): v for k, v in context.items() if _is_plain(v)}
     if _is_plain(first.get("input")):
         details["received"] = _shortened(first["input"])
     if len(problems) > 1:

@@ -85,7 +85,7 @@ def test_a_wrong_value_is_named(app, path, status, body, code, param):
 
 def test_what_was_received_and_the_bounds_are_in_the_details(app):
     body = json.dumps({"id": "1", "model_id": "m", "prompt": "x", "width": 3000}).encode()
-    assert post(app, "/v1/infer", body).error["details"] == {"le": 1024, "received": 3000}
+    assert post(app, "/v1/infer", body).error["details"] == {"max": 1024, "received": 3000}
 
 
 @pytest.mark.parametrize(("path", "status"), POSTS)
