@@ -68,3 +68,12 @@ def test_one_access_line_with_the_id_and_no_key(server: Server, client: httpx.Cl
     log = "".join(server.lines)
     assert "private words" not in log
     assert "test-key" not in log
+
+
+def test_the_openapi_page_tells_the_one_error_shape(client: httpx.Client) -> None:
+    page = client.get("/openapi.json").json()
+    assert "HTTPValidationError" not in page["components"]["schemas"]
+    for path, operations in page["paths"].items():
+        for operation in operations.values():
+            answer = operation["responses"]["default"]["content"]["application/json"]
+            assert answer["schema"] == {"$ref": "#/components/schemas/ErrorAnswer"}, path

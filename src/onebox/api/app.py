@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 from fastapi import FastAPI, Security
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.security import HTTPBearer
 
 from onebox import __version__
+from onebox.api.error_shape import ErrorAnswer
 from onebox.api.errors import install_error_handlers
 from onebox.api.middleware import BodyLimit, RequestContext
-from onebox.api.native import docs, files, infer, models, status, tasks
+from onebox.api.native import docs, files, infer, metrics, models, status, tasks
 from onebox.api.openai import images
 from onebox.api.routing import Route
 from onebox.bootstrap import Services
@@ -20,6 +22,11 @@ from onebox.bootstrap import Services
 DESCRIPTION = (
     "Self-hosted inference server. Send `Authorization: Bearer <key>` on all but the status routes."
 )
+
+# "default" also keeps FastAPI's own 422 off the page: errors leave in one shape only.
+ERRORS: dict[int | str, dict[str, Any]] = {
+    "default": {"model": ErrorAnswer, "description": "Any error."}
+}
 
 
 def create_app(services: Services) -> FastAPI:
@@ -49,10 +56,11 @@ def create_app(services: Services) -> FastAPI:
     app.router.route_class = Route
     # Only for the docs page's "Authorize" button: the route class does the checking.
     documented = [Security(HTTPBearer(auto_error=False))]
-    for router in (tasks.create_router(), infer.router, models.router, images.router):
-        app.include_router(router, dependencies=documented)
-    app.include_router(status.router)
-    app.include_router(files.router)
+    guarded = (tasks.create_router(), infer.router, models.router, images.router, metrics.router)
+    for router in guarded:
+        app.include_router(router, dependencies=documented, responses=ERRORS)
+    for router in (status.router, files.router):
+        app.include_router(router, responses=ERRORS)
     if services.settings.docs:
         app.include_router(docs.router)
     install_error_handlers(app)

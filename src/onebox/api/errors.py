@@ -1,4 +1,4 @@
-"""The one table from errors to HTTP, and the one shape in which they leave."""
+"""The one table from errors to HTTP."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
+from onebox.api.error_shape import error_body
 from onebox.core import errors
 
 log = structlog.get_logger(__name__)
@@ -39,13 +40,6 @@ STATUSES: dict[type[errors.AppError], int] = {
 }
 # What the OpenAI routes answer where the native ones say 422.
 OPENAI_INVALID_STATUS = 400
-TYPES = {
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    409: "conflict_error",
-    429: "rate_limit_error",
-}
 # Asking again cannot help, so clients that retry 5xx by themselves are told not to.
 NO_RETRY = frozenset({499, 500, 504, 507})
 HTTP_CODES = {404: "route_not_found", 405: "method_not_allowed", 413: "payload_too_large"}
@@ -69,30 +63,6 @@ class ErrorResponse(JSONResponse):
 def status_of(error: errors.AppError, invalid_status: int = 422) -> int:
     status = next(STATUSES[cls] for cls in type(error).__mro__ if cls in STATUSES)
     return invalid_status if status == 422 else status
-
-
-def error_body(
-    message: str,
-    *,
-    code: str,
-    status: int,
-    request_id: str | None,
-    param: str | None = None,
-    details: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """The one error shape, also used inside event streams."""
-    error_type = TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
-    return {
-        "error": {
-            "message": message,
-            "type": error_type,
-            "param": param,
-            "code": code,
-            "status": status,
-            "details": details or {},
-            "request_id": request_id,
-        }
-    }
 
 
 def app_error_body(error: errors.AppError, request: Request) -> dict[str, Any]:

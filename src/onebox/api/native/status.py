@@ -1,10 +1,10 @@
-"""What this is, whether it lives, whether it can work; metrics."""
+"""What this is, whether it lives, whether it can work."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter
 
 from onebox import __version__
 from onebox.api.deps import ServicesDep
@@ -57,8 +57,3 @@ async def ready(services: ServicesDep) -> dict[str, Any]:
         ],
         "reasons": services.pool.reasons(),
     }
-
-
-@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
-async def metrics(services: ServicesDep) -> Response:
-    return Response(services.metrics.render(), media_type=services.metrics.content_type)
