@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -118,12 +119,15 @@ def test_a_full_queue_is_a_429(
         assert [request.result(30).status_code for request in waiting] == [200, 200]
 
 
-def test_a_stop_lets_a_short_request_finish_and_answers_a_long_one(own_server: Server) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_lets_a_short_request_finish_and_answers_a_long_one(
+    own_server: Server, stop: signal.Signals
+) -> None:
     short = {"model": "org/beta", "steps": 50, "step_s": 0.01}
     with own_server.client() as client, long_request(client) as long_lines:
         with long_request(client, short) as short_lines:
             worker = own_server.worker()
-            own_server.process.terminate()
+            own_server.process.send_signal(stop)
             assert "event: result" in list(short_lines)
         assert '"code": "shutting_down"' in "".join(long_lines)
     assert own_server.process.wait(30) == 0
