@@ -1,0 +1,1 @@
+"""The starter model `onebox-shapes`: its drawings, its checker and its training."""
