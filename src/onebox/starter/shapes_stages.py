@@ -191,7 +191,8 @@ def train_vae(vae: AutoencoderKL, rate: Rate, log: Log) -> None:
         )
         drift = 0.5 * (posterior.mean**2 + posterior.var - 1 - posterior.logvar).float().mean()
         error = functional.l1_loss(rebuilt, pictures) + functional.mse_loss(rebuilt, pictures)
-        return error + 0.1 * guide + 3e-4 * drift
+        loss: Tensor = error + 0.1 * guide + 3e-4 * drift
+        return loss
 
     optimise([(vae, 1.0)], rate, [loss_of], log)
 
@@ -216,12 +217,13 @@ def encode_examples(
     def encode(start: int) -> Tensor:
         pictures = torch.stack([to_tensor(draw(scene)) for scene in scenes[start : start + 4]])
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            return vae.encode(pictures).latent_dist.mean.half()
+            latents: Tensor = vae.encode(pictures).latent_dist.mean.half()
+        return latents
 
     with ThreadPoolExecutor(workers, initializer=lambda: torch.set_num_threads(1)) as pool:
         latents = torch.cat(list(pool.map(encode, range(0, count, 4))))
     captions = [caption(scene, rng) for scene in scenes for _ in range(4)]
-    return Examples(latents, tokens(tokenizer, captions).unflatten(0, (-1, 4)))
+    return Examples(latents, tokens(tokenizer, captions).view(-1, 4, MAX_TOKENS))
 
 
 def draw_times(size: int, dice: torch.Generator, focused: bool) -> Tensor:

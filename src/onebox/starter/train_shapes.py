@@ -223,7 +223,8 @@ def measure(
     shares = [_share([row[i] for row in rows]) for i in range(5)]
     seen_all = _share([r[4] for r, new in zip(rows, unseen, strict=True) if not new])
     new_all = _share([r[4] for r, new in zip(rows, unseen, strict=True) if new])
-    return Score(prompts, guidance, steps, *shares, seen_all, new_all), pictures
+    score = Score(prompts, guidance, steps, *shares, all_seen=seen_all, all_held_out=new_all)
+    return score, pictures
 
 
 def measure_word(pipeline: StableDiffusionPipeline, word: str, prompts: int) -> float:
