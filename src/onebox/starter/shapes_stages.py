@@ -223,7 +223,7 @@ def encode_examples(
     with ThreadPoolExecutor(workers, initializer=lambda: torch.set_num_threads(1)) as pool:
         latents = torch.cat(list(pool.map(encode, range(0, count, 4))))
     captions = [caption(scene, rng) for scene in scenes for _ in range(4)]
-    return Examples(latents, tokens(tokenizer, captions).view(-1, 4, MAX_TOKENS))
+    return Examples(latents, tokens(tokenizer, captions).view(count, 4, -1))
 
 
 def draw_times(size: int, dice: torch.Generator, focused: bool) -> Tensor:

@@ -220,10 +220,10 @@ def measure(
         right = classify_shape(picture) == shape
         rows.append((fore, back, fore and back, right, fore and back and right))
     unseen = [combination in held_out() for combination, _ in wanted]
-    shares = [_share([row[i] for row in rows]) for i in range(5)]
-    seen_all = _share([r[4] for r, new in zip(rows, unseen, strict=True) if not new])
-    new_all = _share([r[4] for r, new in zip(rows, unseen, strict=True) if new])
-    score = Score(prompts, guidance, steps, *shares, all_seen=seen_all, all_held_out=new_all)
+    fores, backs, both, shapes, every = (_share([row[i] for row in rows]) for i in range(5))
+    seen = _share([r[4] for r, new in zip(rows, unseen, strict=True) if not new])
+    new = _share([r[4] for r, new in zip(rows, unseen, strict=True) if new])
+    score = Score(prompts, guidance, steps, fores, backs, both, shapes, every, seen, new)
     return score, pictures
 
 
