@@ -157,6 +157,9 @@ def run_export(work: Work, out: Path) -> None:
 
 def export(pipeline: StableDiffusionPipeline, new: Path, out: Path) -> None:
     shutil.rmtree(new, ignore_errors=True)
+    # Else the configurations would name the folders of whoever trained it.
+    for part in (pipeline.unet, pipeline.vae):
+        part.register_to_config(_name_or_path=out.name)
     pipeline.to(torch.float16).save_pretrained(new, safe_serialization=True)
     for kept in ("README.md", "grid.png", "onebox.toml"):
         if (out / kept).exists():
