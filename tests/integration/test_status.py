@@ -7,7 +7,7 @@ import re
 import httpx
 import pytest
 
-from tests.support.server import Server
+from tests.support.server import Server, wait_for
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,12 @@ def test_one_access_line_with_the_id_and_no_key(server: Server, client: httpx.Cl
         json={"model": "alpha", "text": "private words"},
         headers={"X-Request-ID": "mine-2"},
     )
-    access = [line for line in server.lines if '"mine-2"' in line and '"event": "request"' in line]
-    assert len(access) == 1
+
+    def access_lines() -> list[str]:
+        lines = list(server.lines)
+        return [line for line in lines if '"mine-2"' in line and '"event": "request"' in line]
+
+    assert len(wait_for(access_lines)) == 1
     log = "".join(server.lines)
     assert "private words" not in log
     assert "test-key" not in log

@@ -18,6 +18,8 @@ from onebox.runtime.wire import BundleStats
 
 log = structlog.get_logger(__name__)
 
+UNLOAD_WAIT_S = 1.0
+
 
 class BundleCache:
     """Owns every loaded bundle of one worker. Safe from any thread.
@@ -66,7 +68,13 @@ class BundleCache:
             self._release(slot, want.reserve_bytes)
 
     def unload(self, key: str) -> None:
-        """Drop a bundle. Does nothing if it is not there; raises ModelBusy while it is leased."""
+        """Drop a bundle. Does nothing if it is not there.
+
+        Waits a moment for leases to end, for a request that was just answered still holds its own.
+        Raises ModelBusy if it is leased after that.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_leased(key), UNLOAD_WAIT_S)
         if not self._loads.acquire(timeout=self._lease_timeout_s):
             raise ModelBusy("another model is being loaded; try again later")
         try:
@@ -125,6 +133,10 @@ class BundleCache:
         for slot in slots:
             if slot.bundle is not None:
                 slot.bundle.close()
+
+    def _is_leased(self, key: str) -> bool:
+        slot = self._slots.get(key)
+        return slot is not None and slot.leases > 0
 
     def _acquire(self, want: Want) -> Slot:
         deadline = self._clock() + self._lease_timeout_s

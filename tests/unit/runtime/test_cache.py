@@ -237,7 +237,7 @@ def test_without_an_idle_timeout_nothing_is_unloaded(weights, clock):
     assert resident(cache) == ["a"]
 
 
-def test_unload_waits_for_nobody_and_says_who_holds_it(cache, weights):
+def test_unload_of_what_stays_in_use_says_how_often_it_is(cache, weights):
     with cache.lease(want(A)):
         with pytest.raises(ModelBusy, match="1 request") as caught:
             cache.unload("a")
@@ -253,3 +253,21 @@ def test_closing_drops_everything(cache, weights):
     cache.close()
     assert resident(cache) == []
     assert all(bundle.closed for bundle in weights.loaded)
+
+
+def test_unload_waits_a_moment_for_a_lease_that_ends(cache, weights):
+    held, leave = threading.Event(), threading.Event()
+
+    def use() -> None:
+        with cache.lease(want(A)):
+            held.set()
+            leave.wait(10)
+
+    user = threading.Thread(target=use)
+    user.start()
+    assert held.wait(10)
+    # Ends while `unload` waits, or before it begins: either way it must not be refused.
+    threading.Timer(0.05, leave.set).start()
+    cache.unload("a")
+    user.join(10)
+    assert resident(cache) == []
