@@ -151,3 +151,11 @@ def test_the_data_folder_has_one_owner(server: Server, models: Path) -> None:
 def _predictions(client: httpx.Client) -> str:
     lines = client.get("/metrics").text.splitlines()
     return "\n".join(line for line in lines if line.startswith("onebox_predictions_total"))
+
+
+def test_a_server_that_is_still_starting_stops_at_once(models: Path, tmp_path: Path) -> None:
+    settings = {**PLUGIN, "ONEBOX_SHUTDOWN_GRACE": "60"}
+    with running_server(tmp_path / "data", models, wait_ready=False, **settings) as own:
+        assert own.stop() == 0
+        # It did not wait for the worker to come up first.
+        assert "worker_ready" not in "".join(own.lines)

@@ -67,12 +67,16 @@ class ProcessWorkerClient(WorkerClient):
 
     async def close(self, grace_s: float) -> None:
         self._closing = True
-        await self._send_quietly(Shutdown(grace_s))
-        if self._process is not None:
+        process = self._process
+        if process is not None and process.returncode is None:
+            if self.state != "ready":
+                # Still importing: it has no request, and would read a frame only seconds from now.
+                process.kill()
+            await self._send_quietly(Shutdown(grace_s))
             try:
-                await asyncio.wait_for(self._process.wait(), grace_s + EXIT_MARGIN_S)
+                await asyncio.wait_for(process.wait(), grace_s + EXIT_MARGIN_S)
             except TimeoutError:
-                self._process.kill()
+                process.kill()
         if self._supervisor is not None:
             self._supervisor.cancel()
             await asyncio.gather(self._supervisor, return_exceptions=True)
