@@ -3,7 +3,7 @@
 Both sides make the same picture: same steps, dtype, threads, seed, PNG encoding. They take turns in
 one run, so that whatever the machine does meanwhile hits both.
 
-    python3 -m benchmarks.overhead [--rounds 15]
+    .venv/bin/python -m benchmarks.overhead [--rounds 15]
 """
 
 from __future__ import annotations

@@ -85,6 +85,7 @@ def list_models() -> None:
     from onebox.registry.hash_store import HashStore
 
     settings = load_settings()
+    configure_logs("WARNING", settings.log_format)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     load_plugins()
     hash_store = HashStore(settings.data_dir / "cache.db")
