@@ -1,6 +1,6 @@
 """The gateway alone: time to a listening socket, resident memory, and /health while it works.
 
-    .venv/bin/python -m benchmarks.gateway [--rounds 5] [--seconds 20]
+.venv/bin/python -m benchmarks.gateway [--rounds 5] [--seconds 20]
 """
 
 from __future__ import annotations

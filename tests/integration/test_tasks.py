@@ -80,6 +80,7 @@ def test_a_late_error_is_an_event_in_the_one_shape(client: httpx.Client) -> None
         ({"model": "alpha", "text": "x" * 101}, 422, "invalid_value", "text"),
         ({"model": "alpha", "txet": "x"}, 422, "unknown_parameter", "txet"),
         ({"model": "alpha", "text": "refuse"}, 422, "invalid_value", "text"),
+        ({"model": "alpha", "text": "buggy check"}, 500, "inference_failed", None),
         ({"model": "alhpa"}, 404, "model_not_found", "model"),
         ({"text": "which model?"}, 422, "invalid_value", "model"),
         ({"model": "broken"}, 422, "model_broken", "model"),

@@ -85,6 +85,8 @@ class Echo(Task[EchoInput]):
     def check(self, request: EchoInput, entry: Entry) -> None:
         if request.text == "refuse":
             raise InvalidInput("text: not this one", param="text")
+        if request.text == "buggy check":
+            raise ValueError("secret detail of a bug in a check")
 
     def reserve_bytes(self, request: EchoInput, entry: Entry, device: Device) -> int:
         return request.reserve_bytes

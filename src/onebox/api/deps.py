@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Depends, Request
 
 from onebox.bootstrap import Services
-from onebox.core.errors import Cancelled
+from onebox.core.errors import AppError, Cancelled
 from onebox.services.authenticator import Caller
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) ->
         for pending in (task, watch):
             if not pending.done():
                 pending.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
+                with contextlib.suppress(asyncio.CancelledError, AppError):
                     await pending
 
 

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 import structlog
 
 from onebox.core.contracts import Bundle, Device, Entry
-from onebox.core.errors import AppError, QueueFull, ShuttingDown
+from onebox.core.errors import AppError, InferenceFailed, QueueFull, ShuttingDown
 from onebox.core.media import Spool
 from onebox.core.plugins import FAMILIES
 from onebox.engines.exclusive import ExclusiveEngine
@@ -81,7 +81,8 @@ class Worker:
             idle_timeout_s=idle_timeout_s,
             lease_timeout_s=lease_timeout_s,
         )
-        self._lock = threading.Lock()
+        # Reentrant: an engine that was closed fails a request while it is submitted.
+        self._lock = threading.RLock()
         self._engines: dict[str, Engine] = {}
         self._requests: dict[str, Request] = {}
         self._draining = threading.Event()
@@ -157,22 +158,31 @@ class Worker:
     def _accept(self, frame: Submit | Load) -> None:
         """Check, then queue. Every frame that comes here is answered exactly once."""
         try:
-            if self._draining.is_set():
-                raise ShuttingDown("the server is shutting down; try again", retry_after_s=10)
-            request = Request.create(
-                frame, self.device, self._emit_end, self._spool, self._encoders
-            )
-            with self._lock:
-                self._refuse_if_full()
-                if frame.id in self._requests:
-                    raise QueueFull(f"a request with the id {frame.id} is running already")
-                self._requests[frame.id] = request
+            work = self._register(frame)
         except AppError as error:
+            self._emit(Failed.from_error(frame.id, error))
+            return
+        except Exception:
+            log.exception("check_failed", request_id=frame.id)
+            error = InferenceFailed("the request could not be checked; the server's log says why")
             self._emit(Failed.from_error(frame.id, error))
             return
         self._emit(Accepted(frame.id))
         with self._lock:
-            self._engine_for(frame.entry).submit(request.work())
+            self._engine_for(frame.entry).submit(work)
+
+    def _register(self, frame: Submit | Load) -> Work:
+        """Runs the task's own checks, so anything may be raised; nothing is registered then."""
+        if self._draining.is_set():
+            raise ShuttingDown("the server is shutting down; try again", retry_after_s=10)
+        request = Request.create(frame, self.device, self._emit_end, self._spool, self._encoders)
+        work = request.work()
+        with self._lock:
+            self._refuse_if_full()
+            if frame.id in self._requests:
+                raise QueueFull(f"a request with the id {frame.id} is running already")
+            self._requests[frame.id] = request
+        return work
 
     def _refuse_if_full(self) -> None:
         waiting = sum(engine.waiting() for engine in self._engines.values())
