@@ -164,8 +164,8 @@ class Worker:
             return
         except Exception:
             log.exception("check_failed", request_id=frame.id)
-            error = InferenceFailed("the request could not be checked; the server's log says why")
-            self._emit(Failed.from_error(frame.id, error))
+            bug = InferenceFailed("the request could not be checked; the server's log says why")
+            self._emit(Failed.from_error(frame.id, bug))
             return
         self._emit(Accepted(frame.id))
         with self._lock:
