@@ -86,7 +86,6 @@ def list_models() -> None:
 
     settings = load_settings()
     configure_logs("WARNING", settings.log_format)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
     load_plugins()
     hash_store = HashStore(settings.data_dir / "cache.db")
     registry = build_registry(settings, hash_store)

@@ -103,7 +103,8 @@ class ImageDiffusion(Family):
 
         dtype = getattr(torch, entry.overrides.get("dtype", device.dtype))
         vae_dtype = getattr(torch, entry.overrides.get("dtype", device.vae_dtype))
-        absent = {name: None for name in SAFETY_CHECKERS if _names(entry, name)}
+        index = json.loads((Path(entry.path) / "model_index.json").read_text(encoding="utf-8"))
+        absent = {name: None for name in SAFETY_CHECKERS if isinstance(index.get(name), list)}
         auto_class: Any = AutoPipelineForText2Image
         pipeline = auto_class.from_pretrained(
             entry.path,
@@ -189,11 +190,6 @@ def _bytes_as(on_disk: OnDisk, file: str, dtype: DtypeName) -> int:
         else:
             total += tensor.size_bytes
     return total
-
-
-def _names(entry: Entry, component: str) -> bool:
-    index = json.loads((Path(entry.path) / "model_index.json").read_text(encoding="utf-8"))
-    return isinstance(index.get(component), list)
 
 
 def _cast_decoder_inputs(vae: Any) -> None:

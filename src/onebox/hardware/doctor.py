@@ -7,7 +7,6 @@ import os
 import platform
 import shutil
 import sys
-from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -18,8 +17,8 @@ from onebox.core.errors import InvalidInput
 from onebox.core.settings import Settings
 from onebox.hardware.detector import choose, devices_from
 from onebox.hardware.facts import Backend, Host, TorchBuild
-from onebox.hardware.memory import GIB, budget_bytes
-from onebox.hardware.threads import torch_threads
+from onebox.hardware.memory import GIB
+from onebox.hardware.shares import budget_of, threads_of
 
 _PACKAGES = (
     "torch", "diffusers", "transformers", "accelerate", "safetensors", "tokenizers", "fastapi",
@@ -126,16 +125,11 @@ def _plan(settings: Settings, devices: list[Device], cores: int) -> tuple[list[W
 
 
 def _workers(settings: Settings, chosen: list[Device], cores: int) -> list[Worker]:
-    """Workers on the CPU share its cores, and those on one pool its memory."""
-    on_cpu = sum(device.kind == "cpu" for device in chosen)
-    pools = Counter(device.pool for device in chosen)
     return [
         Worker(
             device=device.id,
-            threads=torch_threads(
-                settings.threads, cores, workers=on_cpu if device.kind == "cpu" else 1
-            ),
-            budget_bytes=budget_bytes(device, settings.memory_budget) // pools[device.pool],
+            threads=threads_of(device, chosen, settings.threads, cores),
+            budget_bytes=budget_of(device, chosen, settings.memory_budget),
         )
         for device in chosen
     ]

@@ -12,8 +12,8 @@ from onebox.core.media import Spool
 from onebox.core.os_support import usable_cpus
 from onebox.hardware.backend import TorchBackend
 from onebox.hardware.detector import choose, detect
-from onebox.hardware.memory import budget_bytes, free_bytes
-from onebox.hardware.threads import torch_threads
+from onebox.hardware.memory import free_bytes
+from onebox.hardware.shares import budget_of, threads_of
 from onebox.runtime.wire import Event, Hello, Start
 from onebox.runtime.worker.worker import Worker
 
@@ -45,11 +45,9 @@ def create_worker(
     device = chosen[start.index]
     # Measured again: what the detector saw was before this process opened the device.
     device = msgspec.structs.replace(device, free_bytes=free_bytes(device, backend))
-    on_cpu = sum(other.kind == "cpu" for other in chosen)
-    threads = torch_threads(start.threads, usable_cpus(), workers=max(1, on_cpu))
+    threads = threads_of(device, chosen, start.threads, usable_cpus())
     torch.set_num_threads(threads)
-    sharers = sum(other.pool == device.pool for other in chosen)
-    budget = budget_bytes(device, start.memory_budget) // sharers
+    budget = budget_of(device, chosen, start.memory_budget)
     worker = Worker(
         device,
         budget,
