@@ -5,7 +5,7 @@ must offer.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
@@ -144,6 +144,10 @@ class RunContext(Protocol):
     @property
     def entry(self) -> Entry: ...
 
+    @property
+    def lean(self) -> bool:
+        """Memory ran out on the first try: take less of it this time, whatever that costs."""
+
     def check(self) -> None:
         """Raise if the request was cancelled or is past its deadline."""
 
@@ -212,21 +216,57 @@ class Task(ABC, Generic[InputT]):
         return
 
     def reserve_bytes(self, request: InputT, entry: Entry, device: Device) -> int:
-        """Working memory the run needs beside the weights."""
+        """Working memory the run needs beside the weights: an estimate, before any was measured."""
         return 0
+
+    def size_class(self, request: InputT) -> str:
+        """What a measured peak of working memory is remembered under, beside checkpoint and task.
+
+        Requests of one class take about the same. The empty class is never measured.
+        """
+        return ""
+
+    def batch_key(self, request: InputT, entry: Entry) -> Hashable | None:
+        """Requests of equal keys may run as one, by `run_batch`. None: this one runs alone."""
+        return None
+
+    def is_deterministic(self, request: InputT) -> bool:
+        """Whether equal requests must give equal bits. Such a request should have no batch key."""
+        return False
+
+    def items(self, request: InputT) -> int:
+        """How many of the items of a batch this request is."""
+        return 1
+
+    def max_items(self, request: InputT, entry: Entry, device: Device) -> int:
+        """The most items that a batch with this request may have."""
+        return 1
 
     @abstractmethod
     def run(self, bundle: Any, request: InputT, context: RunContext) -> list[Output]:
         """Do the work on the engine thread."""
 
+    def run_batch(
+        self, bundle: Any, requests: Sequence[InputT], context: RunContext
+    ) -> list[list[Output]]:
+        """The same for requests of one `batch_key`: the outputs of each, in their order.
+
+        A step of `context` is a step of all of them; it raises when none of them is wanted.
+        """
+        return [self.run(bundle, request, context) for request in requests]
+
 
 class Encoder(ABC):
     """Turns the outputs of one kind into bytes.
 
-    Runs in the worker's CPU pool, never on an engine thread.
+    Runs in the worker's CPU pool; on an engine thread only where it says that it is quick.
     """
 
     kind: ClassVar[str]
+
+    def is_quick(self, output: Output) -> bool:
+        """Whether it takes less time than handing it to the pool would: then it is not."""
+        return False
 
     @abstractmethod
     def encode(self, output: Output) -> Artifact: ...

@@ -4,11 +4,13 @@ AppError
 ├── InvalidInput              a value of the request is wrong
 ├── TaskNotSupported          the model cannot do what was asked
 ├── Unauthorized, Forbidden
-├── ModelNotFound, FileNotFound
+├── ModelNotFound, FileNotFound, RequestNotFound
+├── RequestIdTaken            the caller has a running request of that id
 ├── ModelBroken               the checkpoint on disk cannot be used
 ├── ModelBusy                 in use past the bound one waited for
+├── ModelUnloaded             taken out of memory by force while it was in use
 ├── PayloadTooLarge
-├── QueueFull
+├── QueueFull, ConcurrencyLimited
 ├── ModelTooLarge             can never fit the memory budget
 ├── OutOfMemory, WorkerLost, WorkerUnready, ShuttingDown     try again later
 ├── DeadlineExceeded, Cancelled
@@ -28,6 +30,8 @@ class AppError(Exception):
         param: the request field at fault, if one is.
         details: further plain values for programs.
         retry_after_s: seconds after which trying again makes sense.
+        should_retry: whether a client that tries again by itself should; None leaves it to the
+            kind of error.
     """
 
     code: ClassVar[str] = "internal_error"
@@ -39,12 +43,14 @@ class AppError(Exception):
         param: str | None = None,
         details: dict[str, Any] | None = None,
         retry_after_s: float | None = None,
+        should_retry: bool | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
         self.details = details or {}
         self.retry_after_s = retry_after_s
+        self.should_retry = should_retry
 
 
 class InvalidInput(AppError):
@@ -71,6 +77,14 @@ class FileNotFound(AppError):
     code = "file_not_found"
 
 
+class RequestNotFound(AppError):
+    code = "request_not_found"
+
+
+class RequestIdTaken(AppError):
+    code = "request_id_taken"
+
+
 class ModelBroken(AppError):
     code = "model_broken"
 
@@ -79,12 +93,20 @@ class ModelBusy(AppError):
     code = "model_busy"
 
 
+class ModelUnloaded(AppError):
+    code = "model_unloaded"
+
+
 class PayloadTooLarge(AppError):
     code = "payload_too_large"
 
 
 class QueueFull(AppError):
     code = "queue_full"
+
+
+class ConcurrencyLimited(AppError):
+    code = "concurrency_limit"
 
 
 class ModelTooLarge(AppError):

@@ -19,16 +19,19 @@ from pydantic_settings import (
 )
 
 from onebox.core.settings_forms import (
+    PREFIX,
     ROOT_VARIABLE,
     PathTuple,
     SecretTuple,
     StrMap,
     StrTuple,
+    plain,
+    prefixed,
     project_root,
     split_pairs,
 )
+from onebox.core.settings_runtime import RuntimeSettings
 
-PREFIX = "ONEBOX_"
 DEFAULT_ALIASES = {
     "dall-e-2": "text-to-image",
     "dall-e-3": "text-to-image",
@@ -41,16 +44,7 @@ DEFAULT_ALIASES = {
 }
 
 
-def _plain(name: str) -> AliasChoices:
-    """A setting known under its plain name and with the prefix; the prefixed one wins."""
-    return AliasChoices(PREFIX + name, name)
-
-
-def _prefixed(name: str) -> AliasChoices:
-    return AliasChoices(PREFIX + name)
-
-
-class Settings(BaseSettings):
+class Settings(RuntimeSettings):
     """Onebox settings. Field descriptions are the README's table."""
 
     # The prefix keeps field names out of the environment: a DEVICE or ROOT there is not ours.
@@ -64,167 +58,115 @@ class Settings(BaseSettings):
         description="Project root; relative paths resolve from it.",
     )
     host: str = Field(
-        "127.0.0.1", validation_alias=_plain("HOST"), description="Address to listen on."
+        "127.0.0.1", validation_alias=plain("HOST"), description="Address to listen on."
     )
     port: int = Field(
-        8000, ge=0, le=65535, validation_alias=_plain("PORT"), description="TCP port; 0 picks one."
+        8000, ge=0, le=65535, validation_alias=plain("PORT"), description="TCP port; 0 picks one."
     )
     secret_key: SecretStr | None = Field(
         None,
-        validation_alias=_plain("SECRET_KEY"),
+        validation_alias=plain("SECRET_KEY"),
         description="HS256 key for JWT bearer tokens; JWT are refused without it.",
     )
     api_keys: SecretTuple = Field(
         (),
-        validation_alias=_plain("API_KEYS"),
+        validation_alias=plain("API_KEYS"),
         description="Comma-separated bearer keys with the scope `infer`.",
     )
     admin_keys: SecretTuple = Field(
         (),
-        validation_alias=_prefixed("ADMIN_KEYS"),
+        validation_alias=prefixed("ADMIN_KEYS"),
         description="Comma-separated bearer keys with all scopes.",
     )
     jwt_audience: str | None = Field(
         None,
-        validation_alias=_prefixed("JWT_AUDIENCE"),
+        validation_alias=prefixed("JWT_AUDIENCE"),
         description="Required `aud` of a JWT, if set.",
     )
     jwt_issuer: str | None = Field(
         None,
-        validation_alias=_prefixed("JWT_ISSUER"),
+        validation_alias=prefixed("JWT_ISSUER"),
         description="Required `iss` of a JWT, if set.",
     )
     cors_origins: StrTuple = Field(
         (),
-        validation_alias=_plain("CORS_ORIGINS"),
+        validation_alias=plain("CORS_ORIGINS"),
         description="Comma-separated browser origins that may call; empty allows none.",
     )
     public_url: str | None = Field(
         None,
-        validation_alias=_prefixed("PUBLIC_URL"),
+        validation_alias=prefixed("PUBLIC_URL"),
         description="What links start with; default is the address the client used.",
     )
     model_dirs: PathTuple = Field(
         (Path("ai-models"),),
-        validation_alias=_plain("MODEL_DIRS"),
+        validation_alias=plain("MODEL_DIRS"),
         description="Comma-separated folders with checkpoints.",
     )
     model_scan_interval: float = Field(
         10.0,
         gt=0,
-        validation_alias=_plain("MODEL_SCAN_INTERVAL"),
+        validation_alias=plain("MODEL_SCAN_INTERVAL"),
         description="Seconds between sweeps of the model folders.",
     )
     data_dir: Path = Field(
         Path(".onebox"),
-        validation_alias=_plain("DATA_DIR"),
+        validation_alias=plain("DATA_DIR"),
         description="Databases, generated key, results, spool.",
     )
     default_inference_steps: int = Field(
         30,
         ge=1,
         le=150,
-        validation_alias=_plain("DEFAULT_INFERENCE_STEPS"),
+        validation_alias=plain("DEFAULT_INFERENCE_STEPS"),
         description="Denoising steps when a request names none.",
     )
     default_guidance_scale: float = Field(
         7.5,
         ge=1,
         le=20,
-        validation_alias=_plain("DEFAULT_GUIDANCE_SCALE"),
+        validation_alias=plain("DEFAULT_GUIDANCE_SCALE"),
         description="Guidance scale when a request names none.",
     )
     default_models: StrMap = Field(
         {},
-        validation_alias=_prefixed("DEFAULT_MODELS"),
+        validation_alias=prefixed("DEFAULT_MODELS"),
         description="Model for a task when a request names none: `text-to-image=sd-turbo,…`; "
         "also `ONEBOX_DEFAULT_<TASK>`.",
     )
     model_aliases: StrMap = Field(
         {},
-        validation_alias=_prefixed("MODEL_ALIASES"),
+        validation_alias=prefixed("MODEL_ALIASES"),
         description="Further names of models: `whisper-1=whisper-base,…`.",
-    )
-    device: StrTuple = Field(
-        ("auto",),
-        validation_alias=_prefixed("DEVICE"),
-        description="`auto`, or devices: `cpu`, `mps`, `cuda`, `cuda:1,…`.",
-    )
-    threads: int | None = Field(
-        None,
-        ge=1,
-        validation_alias=_prefixed("THREADS"),
-        description="Torch threads per worker; default from the CPUs this process may use.",
-    )
-    memory_budget: str | None = Field(
-        None,
-        validation_alias=_prefixed("MEMORY_BUDGET"),
-        description="Bytes (`8GiB`) or share (`0.8`) of device memory for models; "
-        "default: what is free at start less a reserve.",
-    )
-    idle_timeout: float = Field(
-        900.0,
-        ge=0,
-        validation_alias=_prefixed("IDLE_TIMEOUT"),
-        description="Seconds after its last use until a model is unloaded; 0 keeps it.",
-    )
-    max_queue: int = Field(
-        256,
-        ge=1,
-        validation_alias=_prefixed("MAX_QUEUE"),
-        description="Requests that may wait in one worker.",
-    )
-    request_timeout: float = Field(
-        3600.0,
-        gt=0,
-        validation_alias=_prefixed("REQUEST_TIMEOUT"),
-        description="Seconds a request may take at most, waiting included.",
-    )
-    lease_timeout: float = Field(
-        60.0,
-        gt=0,
-        validation_alias=_prefixed("LEASE_TIMEOUT"),
-        description="Seconds to wait for memory that running requests hold.",
-    )
-    shutdown_grace: float = Field(
-        20.0,
-        ge=0,
-        validation_alias=_prefixed("SHUTDOWN_GRACE"),
-        description="Seconds that running requests get to finish at shutdown.",
     )
     max_body_bytes: int = Field(
         64 * 1024 * 1024,
         ge=1024,
-        validation_alias=_prefixed("MAX_BODY_BYTES"),
+        validation_alias=prefixed("MAX_BODY_BYTES"),
         description="Largest request body in bytes.",
     )
     file_ttl: float = Field(
         3600.0,
         gt=0,
-        validation_alias=_prefixed("FILE_TTL"),
+        validation_alias=prefixed("FILE_TTL"),
         description="Seconds that a result link works.",
     )
     docs: bool = Field(
         True,
-        validation_alias=_prefixed("DOCS"),
+        validation_alias=prefixed("DOCS"),
         description="Serve `/docs`, `/redoc` and `/openapi.json`.",
     )
-    worker: Literal["process", "inline"] = Field(
-        "process",
-        validation_alias=_prefixed("WORKER"),
-        description="`process`, or `inline` for debugging (torch in the gateway).",
-    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", validation_alias=_plain("LOG_LEVEL"), description="Least level that is logged."
+        "INFO", validation_alias=plain("LOG_LEVEL"), description="Least level that is logged."
     )
     log_format: Literal["auto", "human", "json"] = Field(
         "auto",
-        validation_alias=_prefixed("LOG_FORMAT"),
+        validation_alias=prefixed("LOG_FORMAT"),
         description="`auto`: human in a terminal, JSON otherwise.",
     )
     log_prompts: bool = Field(
         False,
-        validation_alias=_prefixed("LOG_PROMPTS"),
+        validation_alias=prefixed("LOG_PROMPTS"),
         description="Whether prompt text may appear in logs.",
     )
 

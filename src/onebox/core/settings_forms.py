@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, SecretStr
+from pydantic import AliasChoices, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
+PREFIX = "ONEBOX_"
 ROOT_VARIABLE = "ONEBOX_ROOT"
 
 
@@ -41,3 +42,12 @@ StrTuple = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_list)]
 SecretTuple = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(split_list)]
 PathTuple = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(split_list)]
 StrMap = Annotated[dict[str, str], NoDecode, BeforeValidator(split_pairs)]
+
+
+def plain(name: str) -> AliasChoices:
+    """A setting known under its plain name and with the prefix; the prefixed one wins."""
+    return AliasChoices(PREFIX + name, name)
+
+
+def prefixed(name: str) -> AliasChoices:
+    return AliasChoices(PREFIX + name)

@@ -8,12 +8,14 @@ from pydantic import AliasChoices
 from pydantic_core import PydanticUndefined
 
 from onebox.core.settings import Settings
+from onebox.core.settings_runtime import RuntimeSettings
 
 
 def settings_table() -> str:
     """One row a setting: its names, its default, what it does."""
     rows = ["| setting | default | meaning |", "| --- | --- | --- |"]
-    for field in Settings.model_fields.values():
+    fields = Settings.model_fields.items()
+    for _, field in sorted(fields, key=lambda item: item[0] in RuntimeSettings.model_fields):
         assert isinstance(field.validation_alias, AliasChoices)
         # The plain name is the one to use where there are two.
         name = str(field.validation_alias.choices[-1])

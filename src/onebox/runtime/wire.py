@@ -6,7 +6,7 @@ A frame is a 4-byte big-endian length and that many bytes of msgpack, tagged wit
 from __future__ import annotations
 
 import struct
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 
@@ -24,6 +24,7 @@ class Start(msgspec.Struct, frozen=True, tag=True):
 
     Attributes:
         index: which of the chosen devices is this worker's.
+        leak_limit_bytes: memory that may stay behind after unloads before it asks for a restart.
     """
 
     index: int
@@ -32,12 +33,18 @@ class Start(msgspec.Struct, frozen=True, tag=True):
     memory_budget: str | None
     idle_timeout_s: float
     lease_timeout_s: float
-    max_queue: int
+    leak_limit_bytes: int
+    batch_window_s: float
     spool: str
 
 
 class Submit(msgspec.Struct, frozen=True, tag=True):
-    """Run a task. `estimate_bytes` is what the weights will take if they must be loaded."""
+    """Run a task.
+
+    Attributes:
+        estimate_bytes: what the weights will take if they must be loaded.
+        reserve_bytes: working memory that was measured for such a request, if it was.
+    """
 
     id: str
     task: str
@@ -47,6 +54,7 @@ class Submit(msgspec.Struct, frozen=True, tag=True):
     priority: Priority
     timeout_s: float
     estimate_bytes: int
+    reserve_bytes: int | None = None
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):
@@ -56,12 +64,18 @@ class Cancel(msgspec.Struct, frozen=True, tag=True):
 class Load(msgspec.Struct, frozen=True, tag=True):
     id: str
     entry: Entry
+    caller: str
+    timeout_s: float
     estimate_bytes: int
 
 
 class Unload(msgspec.Struct, frozen=True, tag=True):
+    """Drop a bundle once its leases end, within `wait_s`; `force` ends their requests."""
+
     id: str
     key: str
+    wait_s: float
+    force: bool = False
 
 
 class Retire(msgspec.Struct, frozen=True, tag=True):
@@ -74,6 +88,23 @@ class Stats(msgspec.Struct, frozen=True, tag=True):
     id: str
 
 
+class Grant(msgspec.Struct, frozen=True, tag=True):
+    """The worker's share of its memory pool from now on, and all that the pool has."""
+
+    share_bytes: int
+    pool_bytes: int
+
+
+class GiveUp(msgspec.Struct, frozen=True, tag=True):
+    """Another worker needs memory: answer with `GaveUp`.
+
+    `evict`: also unload what is idle; else only what holds nothing.
+    """
+
+    size_bytes: int
+    evict: bool
+
+
 class Shutdown(msgspec.Struct, frozen=True, tag=True):
     """Finish what runs within the grace time, fail the rest, exit."""
 
@@ -81,15 +112,28 @@ class Shutdown(msgspec.Struct, frozen=True, tag=True):
 
 
 class BundleStats(msgspec.Struct, frozen=True):
+    """`reserved_bytes` is working memory of the requests that hold its leases."""
+
     key: str
     name: str
     family: str
+    state: Literal["loading", "ready", "leaving"]
     size_bytes: int
+    reserved_bytes: int
     leases: int
+    pinned: bool
 
 
 class WorkerStats(msgspec.Struct, frozen=True):
-    """A worker's state, sent with each heartbeat."""
+    """A worker's state, sent with each heartbeat.
+
+    Attributes:
+        budget_bytes: its share of the memory pool.
+        returned_bytes: what all unloads so far gave back, as measured.
+        leaked_bytes: what they did not, as last measured.
+        wants_restart: why it should be restarted when nothing runs, if it should.
+        failure: why nothing can run in it any more, if that is so.
+    """
 
     bundles: tuple[BundleStats, ...]
     waiting: int
@@ -98,6 +142,10 @@ class WorkerStats(msgspec.Struct, frozen=True):
     device_used_bytes: int
     device_free_bytes: int
     resident_bytes: int
+    returned_bytes: int = 0
+    leaked_bytes: int = 0
+    wants_restart: str | None = None
+    failure: str | None = None
 
 
 class Hello(msgspec.Struct, frozen=True, tag=True):
@@ -124,13 +172,18 @@ class Heartbeat(msgspec.Struct, frozen=True, tag=True):
     stats: WorkerStats
 
 
-class Accepted(msgspec.Struct, frozen=True, tag=True):
+class Started(msgspec.Struct, frozen=True, tag=True):
+    """The request has the device."""
+
     id: str
 
 
 class Loading(msgspec.Struct, frozen=True, tag=True):
+    """`size_bytes` is what the weights take, as measured, with fraction 1."""
+
     id: str
     fraction: float
+    size_bytes: int | None = None
 
 
 class Progress(msgspec.Struct, frozen=True, tag=True):
@@ -145,10 +198,13 @@ class Delta(msgspec.Struct, frozen=True, tag=True):
 
 
 class Result(msgspec.Struct, frozen=True, tag=True):
+    """`peak_bytes` is the working memory that the run took, where it could be measured."""
+
     id: str
     artifacts: tuple[Artifact, ...] = ()
     timing: Timing = Timing()
     stats: WorkerStats | None = None
+    peak_bytes: int | None = None
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
@@ -158,24 +214,51 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     param: str | None = None
     details: dict[str, Any] = {}
     retry_after_s: float | None = None
+    should_retry: bool | None = None
 
     @classmethod
     def from_error(cls, request_id: str, error: AppError) -> Failed:
         return cls(
-            request_id, error.code, error.message, error.param, error.details, error.retry_after_s
+            request_id,
+            error.code,
+            error.message,
+            error.param,
+            error.details,
+            error.retry_after_s,
+            error.should_retry,
         )
 
     def to_error(self) -> AppError:
         """The error it was made from, as the same class."""
         error_class = all_errors().get(self.code, InferenceFailed)
         return error_class(
-            self.message, param=self.param, details=self.details, retry_after_s=self.retry_after_s
+            self.message,
+            param=self.param,
+            details=self.details,
+            retry_after_s=self.retry_after_s,
+            should_retry=self.should_retry,
         )
 
 
-ToWorker = Start | Submit | Cancel | Load | Unload | Retire | Stats | Shutdown
-Event = Accepted | Loading | Progress | Delta | Result | Failed
-FromWorker = Hello | Unfit | Heartbeat | Event
+class Claim(msgspec.Struct, frozen=True, tag=True):
+    """The worker wants a share of at least `share_bytes` of its memory pool.
+
+    `evict`: other workers are to unload what is idle for it. Answered by `Grant`, whatever it got.
+    """
+
+    share_bytes: int
+    evict: bool
+
+
+class GaveUp(msgspec.Struct, frozen=True, tag=True):
+    """The worker made its share smaller: it is `share_bytes` now."""
+
+    share_bytes: int
+
+
+ToWorker = Start | Submit | Cancel | Load | Unload | Retire | Stats | Grant | GiveUp | Shutdown
+Event = Loading | Started | Progress | Delta | Result | Failed
+FromWorker = Hello | Unfit | Heartbeat | Claim | GaveUp | Event
 
 _encoder = msgspec.msgpack.Encoder()
 to_worker_decoder: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)

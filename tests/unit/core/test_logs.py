@@ -37,5 +37,5 @@ def test_below_the_level_nothing_is_written(capsys):
     structlog.get_logger("test").warning("loud")
     written = capsys.readouterr()
     assert "quiet" not in written.err
-    assert '"event": "loud"' in written.err
+    assert '"event":"loud"' in written.err
     assert written.out == ""  # where a worker's frames go

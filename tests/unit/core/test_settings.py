@@ -5,7 +5,8 @@ import os
 import pytest
 from pydantic import ValidationError
 
-from onebox.core.settings import DEFAULT_ALIASES, PREFIX, Settings, load_settings
+from onebox.core.settings import DEFAULT_ALIASES, Settings, load_settings
+from onebox.core.settings_forms import PREFIX
 
 NAMES = (
     "SECRET_KEY API_KEYS HOST PORT CORS_ORIGINS MODEL_DIRS MODEL_SCAN_INTERVAL "

@@ -16,14 +16,18 @@ from onebox.runtime.wire import LENGTH, Failed, from_worker_decoder, pack, read_
 ENTRY = Entry("k", "sd", "/m/sd", "", 7, "ready", "f" * 64, facts={"native_size": 512})
 CPU = Device("cpu", "cpu", "A CPU", "cpu", "host", 32, 24, "float32", "float32")
 CARD = msgspec.structs.replace(CPU, id="cuda:0", kind="cuda", compute_capability=(8, 9))
-STATS = wire.WorkerStats((wire.BundleStats("k", "sd", "f", 5, 1),), 1, 2, 3, 4, 5, 6)
+STATS = wire.WorkerStats(
+    (wire.BundleStats("k", "sd", "f", "ready", 5, 6, 1, False),), 1, 2, 3, 4, 5, 6
+)
 ERRORS = sorted({*all_errors().values(), ConfigurationError}, key=lambda cls: cls.code)
 TO_WORKER = [
-    wire.Start(0, ("cuda:0", "cuda:1"), None, "8GiB", 1.0, 2.0, 3, "/spool"),
-    wire.Submit("1", "t", ENTRY, {"prompt": "é", "data": b"\xff"}, "key:1", "job", 9.5, 11),
+    wire.Start(0, ("cuda:0", "cuda:1"), None, "8GiB", 1.0, 2.0, 3, 0.5, "/spool"),
+    wire.Submit("1", "t", ENTRY, {"prompt": "é", "data": b"\xff"}, "key:1", "job", 9.5, 11, 12),
     wire.Cancel("1"),
-    wire.Load("1", ENTRY, 11),
-    wire.Unload("1", "k"),
+    wire.Load("1", ENTRY, "key:1", 9.5, 11),
+    wire.Unload("1", "k", 2.5, True),
+    wire.Grant(5, 6),
+    wire.GiveUp(5, evict=True),
     wire.Retire(("k1", "k2")),
     wire.Stats("1"),
     wire.Shutdown(2.5),
@@ -32,12 +36,16 @@ FROM_WORKER = [
     wire.Hello(1, CARD, (CARD, CPU), 2, 3),
     wire.Unfit("model_broken", "no"),
     wire.Heartbeat(STATS),
-    wire.Accepted("1"),
-    wire.Loading("1", 0.5),
+    wire.Claim(5, evict=True),
+    wire.GaveUp(5),
+    wire.Started("1"),
+    wire.Loading("1", 1.0, 7),
     wire.Progress("1", 2, 30),
     wire.Delta("1", {"text": "日本"}),
-    wire.Result("1", (Artifact("image/png", b"\x89", None, {"seed": 1}),), Timing(1, 2, 3), STATS),
-    wire.Failed("1", "queue_full", "full", "n", {"max": 1}, 1.5),
+    wire.Result(
+        "1", (Artifact("image/png", b"\x89", None, {"seed": 1}),), Timing(1, 2, 3), STATS, 8
+    ),
+    wire.Failed("1", "queue_full", "full", "n", {"max": 1}, 1.5, False),
 ]
 
 
@@ -77,12 +85,14 @@ def test_a_frame_over_the_limit_is_refused_before_it_is_sent():
 
 def test_a_frame_that_only_the_other_side_may_send_is_refused():
     with pytest.raises(msgspec.ValidationError):
-        read_frame(io.BytesIO(pack(wire.Accepted("1"))))
+        read_frame(io.BytesIO(pack(wire.Started("1"))))
 
 
 @pytest.mark.parametrize("error_class", ERRORS, ids=lambda cls: cls.__name__)
 def test_every_error_is_the_same_on_the_other_side(error_class):
-    error = error_class("it broke", param="n", details={"max": 3}, retry_after_s=2.5)
+    error = error_class(
+        "it broke", param="n", details={"max": 3}, retry_after_s=2.5, should_retry=False
+    )
     failed = from_worker_decoder.decode(pack(Failed.from_error("1", error))[LENGTH.size :])
     back = failed.to_error()
     assert type(back) is error_class
