@@ -27,7 +27,7 @@ _PACKAGES = (
 _LEAST_DISK = GIB
 _INSTALL = "python3 app.py installs it"
 _DEVICE_HEAD = ("id", "kind", "name", "capability", "memory", "free", "weights", "decoder")
-_WORKER_HEAD = ("device", "threads", "memory budget")
+_WORKER_HEAD = ("device", "threads", "memory pool", "budget of the pool")
 _FOLDER_HEAD = ("use", "path", "state", "free on disk")
 
 
@@ -42,10 +42,11 @@ class Folder(msgspec.Struct, frozen=True):
 
 
 class Worker(msgspec.Struct, frozen=True):
-    """A worker as it would be started."""
+    """A worker as it would be started. Workers of one memory pool share its budget."""
 
     device: str
     threads: int
+    pool: str
     budget_bytes: int
 
 
@@ -129,6 +130,7 @@ def _workers(settings: Settings, chosen: list[Device], cores: int) -> list[Worke
         Worker(
             device=device.id,
             threads=threads_of(device, chosen, settings.threads, cores),
+            pool=device.pool,
             budget_bytes=budget_of(device, chosen, settings.memory_budget),
         )
         for device in chosen
@@ -208,7 +210,7 @@ def _device_row(device: Device) -> tuple[str, ...]:
 
 
 def _worker_row(worker: Worker) -> tuple[str, ...]:
-    return worker.device, str(worker.threads), _size(worker.budget_bytes)
+    return worker.device, str(worker.threads), worker.pool, _size(worker.budget_bytes)
 
 
 def _folder_row(folder: Folder) -> tuple[str, ...]:

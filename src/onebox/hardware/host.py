@@ -20,7 +20,8 @@ from onebox.core.os_support import usable_cpus
 from onebox.hardware.facts import Host, SeenCard, Vendor
 
 _BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})  # the last is ARM's
-_CPUINFO = Path("/proc/cpuinfo")
+_PROC = Path("/proc")
+_CPUINFO = _PROC / "cpuinfo"
 _CGROUP = Path("/sys/fs/cgroup")
 _OWN_CGROUP = Path("/proc/self/cgroup")
 _PCI = Path("/sys/bus/pci/devices")
@@ -44,16 +45,42 @@ def read_host(bf16: bool | None = None) -> Host:
         bf16: what is known from elsewhere, where the system has no way to say it (Windows).
     """
     name, known = _read_cpu()
-    memory = psutil.virtual_memory()
-    limit, used = cgroup_memory(_CGROUP, _own_cgroup()) or (memory.total, 0)
+    total, available = read_memory()
     return Host(
         name=name or platform.processor() or platform.machine(),
         system=platform.platform(),
         cores=usable_cpus(),
-        total_bytes=min(memory.total, limit),
-        available_bytes=max(0, min(memory.available, limit - used)),
+        total_bytes=total,
+        available_bytes=available,
         bf16=bool(bf16) if known is None else known,
     )
+
+
+def read_memory() -> tuple[int, int]:
+    """Total and available bytes of host memory, both within the limit of this process's cgroup."""
+    memory = psutil.virtual_memory()
+    limit, used = cgroup_memory(_CGROUP, _own_cgroup()) or (memory.total, 0)
+    return min(memory.total, limit), max(0, min(memory.available, limit - used))
+
+
+def anonymous_bytes(pid: int) -> int:
+    """Physical memory that a process holds and no file backs. 0 for one that is gone.
+
+    On Linux alone; elsewhere all that it holds, which is the nearest that every system tells.
+    """
+    try:
+        status = (_PROC / str(pid) / "status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        with contextlib.suppress(psutil.Error):
+            return int(psutil.Process(pid).memory_info().rss)
+        return 0
+    return parse_status(status).get("RssAnon", 0)
+
+
+def parse_status(text: str) -> dict[str, int]:
+    """The memory lines of `/proc/<pid>/status`, e.g. "RssAnon", in bytes."""
+    rows = (line.split() for line in text.splitlines() if line.endswith(" kB"))
+    return {row[0].rstrip(":"): int(row[1]) * 1024 for row in rows}
 
 
 def _read_cpu() -> tuple[str, bool | None]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import psutil
@@ -14,11 +15,13 @@ from onebox.core import os_support
 from onebox.core.contracts import Device
 from onebox.core.errors import InvalidInput
 from onebox.hardware.facts import Backend
+from onebox.hardware.host import anonymous_bytes, read_memory
 
 GIB = 1024**3
 MIB = 1024**2
 HOST_POOL = "host"
 
+_STEP = 64 * MIB
 _UNITS = {
     "b": 1,
     "k": 1024, "kib": 1024, "kb": 1000,
@@ -96,6 +99,40 @@ def free_bytes(device: Device, backend: Backend) -> int:
     return backend.free_bytes(device.torch_device)
 
 
+def held_bytes(device: Device) -> int:
+    """What this process holds on the device: before and after an unload, what that gave back.
+
+    In host memory, all that no file backs, since torch keeps no account there. Imports nothing.
+    """
+    torch = sys.modules.get("torch")
+    held = _HELD.get(device.kind)
+    if held is None:
+        return anonymous_bytes(os.getpid())
+    return held(torch, device) if torch is not None else 0
+
+
+def host_used_by_others(device: Device, pids: Sequence[int], *, unified_bytes: int = 0) -> int:
+    """What other programs take of a device's host memory now, in steps of 64 MiB.
+
+    Args:
+        device: one of the host pool.
+        pids: our processes, the gateway and its workers; one that is gone counts nothing.
+        unified_bytes: what they hold in unified memory by way of a graphics driver, which the
+            system does not count as theirs.
+    """
+    _, available = read_memory()
+    ours = sum(map(anonymous_bytes, pids)) + unified_bytes
+    return others_bytes(device.total_bytes, available, ours)
+
+
+def others_bytes(total_bytes: int, available_bytes: int, ours_bytes: int) -> int:
+    """What is neither available nor ours, rounded up to 64 MiB: it always moves a little, and a
+    limit should not follow that.
+    """
+    used = max(0, total_bytes - available_bytes - ours_bytes)
+    return min(total_bytes, -(-used // _STEP) * _STEP)
+
+
 def resident_bytes() -> int:
     """Physical memory that this process holds."""
     return int(psutil.Process().memory_info().rss)
@@ -109,6 +146,20 @@ def empty_cache(device: Device) -> None:
     if torch is not None and empty is not None:
         empty(torch, device)
     os_support.return_freed_memory()
+
+
+def _held_cuda(torch: Any, device: Device) -> int:
+    if not torch.cuda.is_initialized():
+        return 0
+    return int(torch.cuda.memory_allocated(device.torch_device))
+
+
+def _held_mps(torch: Any, device: Device) -> int:
+    return int(torch.mps.current_allocated_memory())
+
+
+def _held_xpu(torch: Any, device: Device) -> int:
+    return int(torch.xpu.memory_allocated(device.torch_device))
 
 
 def _empty_cuda(torch: Any, device: Device) -> None:
@@ -131,4 +182,11 @@ _EMPTY: dict[str, Callable[[Any, Device], None]] = {
     "rocm": _empty_cuda,
     "mps": _empty_mps,
     "xpu": _empty_xpu,
+}
+
+_HELD: dict[str, Callable[[Any, Device], int]] = {
+    "cuda": _held_cuda,
+    "rocm": _held_cuda,
+    "mps": _held_mps,
+    "xpu": _held_xpu,
 }

@@ -1,4 +1,4 @@
-"""What one worker gets of what several share: the CPU's cores, and the bytes of a memory pool."""
+"""What several workers share: the CPU's cores are split, the bytes of a memory pool are lent."""
 
 from __future__ import annotations
 
@@ -22,9 +22,16 @@ def threads_of(device: Device, chosen: Sequence[Device], setting: int | None, cp
 
 
 def budget_of(device: Device, chosen: Sequence[Device], setting: str | None) -> int:
-    """Bytes for models of the worker on `device`. Workers on one pool share its memory.
+    """Bytes for models in the memory pool of `device`, for all its workers together.
 
-    Raises InvalidInput if the setting, `ONEBOX_MEMORY_BUDGET`, is no amount of memory.
+    A pool that different devices share has what the one with the most may take of it.
+
+    Args:
+        chosen: the devices of all workers.
+        setting: `ONEBOX_MEMORY_BUDGET`.
+
+    Raises:
+        InvalidInput: the setting is no amount of memory.
     """
-    sharers = sum(other.pool == device.pool for other in chosen)
-    return budget_bytes(device, setting) // sharers
+    others = (other for other in chosen if other.pool == device.pool and other.id != device.id)
+    return max(budget_bytes(sharer, setting) for sharer in (device, *others))

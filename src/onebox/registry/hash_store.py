@@ -15,6 +15,7 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
+from onebox.core.disposable_db import open_disposable
 from onebox.registry.recognition import Recognition
 from onebox.registry.scanner import FileStat
 
@@ -29,7 +30,6 @@ CREATE TABLE IF NOT EXISTS registry_recognitions_1 (
 """
 _PUT_HASH = "INSERT OR REPLACE INTO registry_hashes_1 VALUES (?, ?, ?, ?, ?)"
 _PUT_RECOGNITION = "INSERT OR REPLACE INTO registry_recognitions_1 VALUES (?, ?, ?)"
-_SIDE_FILES = ("", "-wal", "-shm")
 
 
 class _Hash(NamedTuple):
@@ -54,7 +54,7 @@ class HashStore:
         self._recognitions: dict[str, _Found] = {}
         self._dirty_hashes: set[str] = set()
         self._dirty_recognitions: set[str] = set()
-        self._database = self._open()
+        self._database = open_disposable(path, self._read)
 
     def hash_of(self, path: str, stat: FileStat) -> str | None:
         """SHA-256 of the file as it is now, if it was hashed like this before."""
@@ -110,53 +110,9 @@ class HashStore:
         self._dirty_hashes.clear()
         self._dirty_recognitions.clear()
 
-    def _open(self) -> sqlite3.Connection:
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            return self._connect()
-        except sqlite3.Error as error:
-            if _is_damaged(error):
-                return self._recreate(error)
-            return self._without_file(error)
-        except OSError as error:
-            return self._without_file(error)
-
-    def _connect(self) -> sqlite3.Connection:
-        """Open the file and read it whole. Raises sqlite3.Error."""
-        database = sqlite3.connect(self._path, check_same_thread=False, timeout=5)
-        try:
-            database.execute("PRAGMA journal_mode=WAL")
-            database.execute("PRAGMA synchronous=NORMAL")
-            database.executescript(_SCHEMA)
-            hashes = database.execute("SELECT * FROM registry_hashes_1").fetchall()
-            recognitions = database.execute("SELECT * FROM registry_recognitions_1").fetchall()
-        except sqlite3.Error:
-            database.close()
-            raise
+    def _read(self, database: sqlite3.Connection) -> None:
+        database.executescript(_SCHEMA)
+        hashes = database.execute("SELECT * FROM registry_hashes_1").fetchall()
+        recognitions = database.execute("SELECT * FROM registry_recognitions_1").fetchall()
         self._hashes |= {path: _Hash(*rest) for path, *rest in hashes}
         self._recognitions |= {path: _Found(*rest) for path, *rest in recognitions}
-        return database
-
-    def _recreate(self, error: sqlite3.Error) -> sqlite3.Connection:
-        _log.warning(
-            "hash memory was damaged and is made anew", path=str(self._path), reason=str(error)
-        )
-        try:
-            for suffix in _SIDE_FILES:
-                Path(f"{self._path}{suffix}").unlink(missing_ok=True)
-            return self._connect()
-        except (sqlite3.Error, OSError) as second:
-            return self._without_file(second)
-
-    def _without_file(self, error: Exception) -> sqlite3.Connection:
-        _log.warning(
-            "hashes are remembered for this run only", path=str(self._path), reason=str(error)
-        )
-        database = sqlite3.connect(":memory:", check_same_thread=False)
-        database.executescript(_SCHEMA)
-        return database
-
-
-def _is_damaged(error: sqlite3.Error) -> bool:
-    """Not a database, or malformed: the plain class. Locks and full disks are subclasses."""
-    return type(error) is sqlite3.DatabaseError

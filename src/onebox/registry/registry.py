@@ -158,7 +158,7 @@ class Registry:
         if current is None and entry.path in self._waiting:
             raise ModelBusy(
                 f"{entry.name!r} is being written; try again when it is complete",
-                param="model", retry_after_s=2 * self._settle_s,
+                param="model", retry_after_s=2 * self._settle_s, should_retry=True,
             )  # fmt: skip
         current = current or (snapshot.names.by_id(entry.sha256) if entry.sha256 else None)
         if current is None:

@@ -49,7 +49,7 @@ def test_a_healthy_machine(report):
     found = report(PLAIN)
     assert (found.healthy, found.problems) == (True, [])
     (worker,) = found.workers
-    assert (worker.device, worker.threads) == ("cpu", 7)
+    assert (worker.device, worker.threads, worker.pool) == ("cpu", 7, "host")
     assert 20 * GIB < worker.budget_bytes < 21 * GIB
     assert found.packages["msgspec"]
     table = doctor.as_table(found)
@@ -89,10 +89,12 @@ def test_a_missed_nvidia_card_is_unhealthy_unless_the_cpu_was_asked_for(report):
     assert report(facts, device=("cpu",)).healthy
 
 
-def test_cpu_workers_share_cores_and_memory(report):
-    first, second = report(PLAIN, device=("cpu", "cpu")).workers
+def test_cpu_workers_split_the_cores_and_share_the_pool(report):
+    found = report(PLAIN, device=("cpu", "cpu"))
+    first, second = found.workers
     assert (first, first.threads) == (second, 3)
-    assert 10 * GIB < first.budget_bytes < 11 * GIB
+    assert first.budget_bytes == report(PLAIN).workers[0].budget_bytes
+    assert "cpu     3        host         20.8 GiB" in doctor.as_table(found)
 
 
 @pytest.mark.parametrize(

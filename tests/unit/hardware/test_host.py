@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import psutil
 import pytest
 
 from onebox.hardware.facts import SeenCard
 from onebox.hardware.host import (
+    anonymous_bytes,
     cgroup_memory,
     hidden_by,
     parse_cpuinfo,
     parse_nvidia_smi,
+    parse_status,
     pci_cards,
     read_host,
+    read_memory,
 )
 
 
@@ -118,3 +123,23 @@ def test_this_host():
     assert host.name
     assert host.cores >= 1
     assert 0 <= host.available_bytes <= host.total_bytes
+
+
+def test_memory_is_the_same_in_both_ways_to_ask():
+    total, available = read_memory()
+    assert total == read_host().total_bytes
+    assert 0 <= available <= total
+
+
+def test_memory_of_a_status_file():
+    text = "Name:\tpython\nVmHWM:\t  61336 kB\nRssAnon:\t    4048 kB\nThreads:\t1\n"
+    assert parse_status(text) == {"VmHWM": 61336 * 1024, "RssAnon": 4048 * 1024}
+    assert parse_status("") == {}
+
+
+def test_anonymous_memory_is_a_part_of_all_that_a_process_holds():
+    assert 0 < anonymous_bytes(os.getpid()) <= 2 * psutil.Process().memory_info().rss
+
+
+def test_a_process_that_is_gone_holds_nothing():
+    assert anonymous_bytes(2**30) == 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -14,6 +15,9 @@ from onebox.hardware.memory import (
     budget_bytes,
     empty_cache,
     free_bytes,
+    held_bytes,
+    host_used_by_others,
+    others_bytes,
     parse_bytes,
     reserve_bytes,
     resident_bytes,
@@ -172,3 +176,77 @@ def test_empty_cache_imports_no_torch(monkeypatch):
 )
 def test_torch_threads(setting, cpus, workers, expected):
     assert torch_threads(setting, cpus, workers=workers) == expected
+
+
+class HoldingTorch:
+    """Says what its tensors take."""
+
+    def __init__(self, initialized: bool = True) -> None:
+        self.cuda = SimpleNamespace(
+            is_initialized=lambda: initialized, memory_allocated={"cuda:0": 11}.get
+        )
+        self.mps = SimpleNamespace(current_allocated_memory=lambda: 22)
+        self.xpu = SimpleNamespace(memory_allocated={"cuda:0": 33}.get)
+
+
+@pytest.mark.parametrize(
+    ("kind", "initialized", "expected"),
+    [
+        ("cuda", True, 11),
+        ("rocm", True, 11),
+        ("cuda", False, 0),
+        ("mps", True, 22),
+        ("xpu", True, 33),
+    ],
+)
+def test_held_bytes_of_a_card_are_those_of_tensors(monkeypatch, kind, initialized, expected):
+    device = msgspec.structs.replace(CARD, kind=kind)
+    monkeypatch.setitem(sys.modules, "torch", HoldingTorch(initialized))
+    assert held_bytes(device) == expected
+    monkeypatch.delitem(sys.modules, "torch")
+    assert held_bytes(device) == 0
+
+
+def test_held_bytes_of_the_host_follow_what_is_taken_and_given_back():
+    before = held_bytes(CPU)
+    taken = bytearray(64 * MIB)
+    taken[::4096] = b"x" * len(taken[::4096])
+    during = held_bytes(CPU)
+    del taken
+    assert 56 * MIB < during - before < 96 * MIB
+    assert during - held_bytes(CPU) > 56 * MIB
+
+
+@pytest.mark.parametrize(
+    ("available", "ours", "expected"),
+    [
+        (20 * GIB, 4 * GIB, 8 * GIB),
+        (32 * GIB, 0, 0),
+        (32 * GIB - 1, 0, 64 * MIB),
+        (32 * GIB - 64 * MIB, 0, 64 * MIB),
+        (32 * GIB - 65 * MIB, 0, 128 * MIB),
+        (30 * GIB, 3 * GIB, 0),  # ours is shared with the page cache, which is available
+        (0, 0, 32 * GIB),
+    ],
+)
+def test_others_use_what_is_neither_available_nor_ours(available, ours, expected):
+    assert others_bytes(32 * GIB, available, ours) == expected
+
+
+def test_what_others_use_is_no_more_than_there_is():
+    assert others_bytes(GIB + 1, 0, 0) == GIB + 1
+
+
+def test_a_device_that_may_use_a_part_of_the_host_loses_only_what_it_could_have_had():
+    assert others_bytes(20 * GIB, 18 * GIB, GIB) == GIB
+    assert others_bytes(20 * GIB, 24 * GIB, GIB) == 0
+
+
+def test_what_others_use_of_this_host():
+    room = msgspec.structs.replace(CPU, total_bytes=1024 * GIB)
+    everything = host_used_by_others(room, [])
+    ours = 16 * GIB
+    assert everything % (64 * MIB) == 0
+    assert 0 < everything <= 1024 * GIB
+    without = host_used_by_others(room, [os.getpid()], unified_bytes=ours)
+    assert everything - without > 8 * GIB
