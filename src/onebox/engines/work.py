@@ -1,11 +1,11 @@
-"""`Work`: one accepted request on its way through an engine."""
+"""`Work`: one accepted request in an engine; what an engine is given and offers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from onebox.core.cancel import CancelToken
 from onebox.core.contracts import Bundle, Priority
@@ -14,12 +14,15 @@ from onebox.core.errors import AppError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Work:
-    """One request. Exactly one of `run` (which answers) and `fail` is its end.
+    """One request. It is answered once: by the engine's `Runner`, or by `fail`.
 
     Attributes:
-        run: does the work on the engine thread. Its second argument is to be called between steps:
-            it may hand the device to another engine before it returns.
-        fail: answers with an error.
+        reserve_bytes: working memory beside the weights.
+        batch_key: works of equal keys may run as one; None: this one runs alone.
+        items: how many items of a batch it is.
+        max_items: the most items of a batch that it may be part of.
+        request: what the runner needs of it; nothing to the engine.
+        fail: answers with an error; does nothing for a work that was answered.
     """
 
     id: str
@@ -28,15 +31,50 @@ class Work:
     token: CancelToken
     estimate_bytes: int
     reserve_bytes: int
-    run: Callable[[Bundle, Callable[[], None]], None]
+    batch_key: Hashable | None
+    items: int
+    max_items: int
+    request: Any
     fail: Callable[[AppError], None]
-    loading: Callable[[float], None]
 
 
-class LeaseFactory(Protocol):
-    """Gives the engine its bundle for the length of a `with` block, loading it when it must."""
+class Runner(Protocol):
+    """Runs works of one batch key, in one go, on the engine thread, and answers those that it can.
 
-    def __call__(self, work: Work) -> AbstractContextManager[Bundle]: ...
+    Args of a call:
+        between_steps: to be called between steps; may hand the device to others before it returns.
+        lean: memory ran out on the first try; take less of it.
+
+    A call that raises has answered nobody but those who were cancelled.
+    """
+
+    def __call__(
+        self,
+        works: Sequence[Work],
+        bundle: Bundle,
+        between_steps: Callable[[], None],
+        *,
+        lean: bool,
+    ) -> None: ...
+
+
+class Memory(Protocol):
+    """What an engine may ask of its worker's memory."""
+
+    def lease(self, works: Sequence[Work]) -> AbstractContextManager[Bundle]:
+        """The bundle for a `with` block, loaded first if it must be; may wait for room.
+
+        Counts the working memory of all works. Raises LoadFailed or an AppError.
+        """
+
+    def lease_now(self, works: Sequence[Work]) -> AbstractContextManager[Bundle] | None:
+        """The same at once, or None when the bundle is not there or there is no room now."""
+
+    def working_bytes(self, work: Work) -> int:
+        """The most working memory that a batch with this work may take together."""
+
+    def recover(self) -> None:
+        """After running out of memory: give back what nobody holds, unload what is idle."""
 
 
 class LoadFailed(Exception):

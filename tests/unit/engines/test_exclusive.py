@@ -1,97 +1,41 @@
 from __future__ import annotations
 
-import contextlib
-import queue
 import threading
-from dataclasses import dataclass, field
 
 import pytest
 
 from onebox.core.cancel import CancelToken
-from onebox.core.errors import Cancelled, InferenceFailed, OutOfMemory, ShuttingDown
+from onebox.core.errors import (
+    Cancelled,
+    InferenceFailed,
+    ModelBusy,
+    ModelUnloaded,
+    OutOfMemory,
+    ShuttingDown,
+)
 from onebox.engines.exclusive import ExclusiveEngine
-from onebox.engines.gate import Gate
-from onebox.engines.work import LoadFailed, Work
-
-BOUND_S = 10
+from onebox.engines.work import LoadFailed
+from tests.unit.engines.fakes import BOUND_S
 
 
-@dataclass
-class Desk:
-    """Hands in requests and collects their answers, in the order in which they come."""
-
-    engine: ExclusiveEngine
-    answers: queue.Queue[tuple[str, object]] = field(default_factory=queue.Queue)
-
-    def submit(self, name, run=None, *, caller="a", priority="interactive", token=None):
-        def answer_ok(bundle, between_steps):
-            between_steps()
-            self.answers.put((name, bundle))
-
-        self.engine.submit(
-            Work(
-                id=name,
-                caller=caller,
-                priority=priority,
-                token=token or CancelToken(),
-                estimate_bytes=0,
-                reserve_bytes=0,
-                run=run or answer_ok,
-                fail=lambda error: self.answers.put((name, type(error))),
-                loading=lambda fraction: None,
-            )
-        )
-
-    def hold(self):
-        """Keep the engine busy; the event returned lets it go."""
-        started, free = threading.Event(), threading.Event()
-
-        def run(bundle, between_steps):
-            started.set()
-            assert free.wait(BOUND_S)
-            self.answers.put(("held", bundle))
-
-        self.submit("held", run)
-        assert started.wait(BOUND_S)
-        return free
-
-    def answer(self):
-        return self.answers.get(timeout=BOUND_S)
+@pytest.fixture(autouse=True)
+def engine(desk):
+    return desk.open(ExclusiveEngine)
 
 
-@contextlib.contextmanager
-def lends_weights(work):
-    yield "weights"
+def raises(error):
+    def run(*_):
+        raise error
+
+    return run
 
 
-@contextlib.contextmanager
-def cannot_load(work):
-    raise LoadFailed(OutOfMemory("too big", retry_after_s=5))
-    yield
-
-
-@pytest.fixture
-def open_desk():
-    desks = []
-
-    def open_one(lease=lends_weights):
-        desks.append(Desk(ExclusiveEngine("test", lease, Gate())))
-        return desks[-1]
-
-    yield open_one
-    for desk in desks:
-        desk.engine.close(ShuttingDown("the test is over"))
-        desk.engine.join(BOUND_S)
-
-
-def test_a_request_runs_on_the_leased_weights(open_desk):
-    desk = open_desk()
+def test_a_request_runs_on_the_leased_weights(desk):
     desk.submit("one")
     assert desk.answer() == ("one", "weights")
 
 
-def test_one_after_another_urgent_ones_first_and_callers_in_turn(open_desk):
-    desk = open_desk()
+def test_one_after_another_urgent_ones_first_and_callers_in_turn(desk):
     free = desk.hold()
     desk.submit("a-job", priority="job")
     for name in ("a1", "a2"):
@@ -99,11 +43,19 @@ def test_one_after_another_urgent_ones_first_and_callers_in_turn(open_desk):
     desk.submit("b1", caller="b")
     assert (desk.engine.waiting(), desk.engine.busy()) == (4, True)
     free.set()
-    assert [desk.answer()[0] for _ in range(5)] == ["held", "a1", "b1", "a2", "a-job"]
+    assert desk.next_answers(5) == ["held", "a1", "b1", "a2", "a-job"]
 
 
-def test_cancelled_while_waiting_is_answered_once_and_never_runs(open_desk):
-    desk = open_desk()
+def test_requests_of_one_key_run_alone_too(desk):
+    free = desk.hold()
+    for name in ("one", "two"):
+        desk.submit(name, batch_key="same")
+    free.set()
+    desk.next_answers(3)
+    assert desk.runs == ["held", "one", "two"]
+
+
+def test_cancelled_while_waiting_is_answered_once_and_never_runs(desk):
     free = desk.hold()
     desk.submit("unwanted")
     desk.submit("next")
@@ -111,37 +63,50 @@ def test_cancelled_while_waiting_is_answered_once_and_never_runs(open_desk):
     desk.engine.cancel("unwanted")
     assert desk.answer() == ("unwanted", Cancelled)
     free.set()
-    assert [desk.answer()[0] for _ in range(2)] == ["held", "next"]
+    assert desk.next_answers(2) == ["held", "next"]
     assert desk.answers.empty()
 
 
-def test_cancelling_an_unknown_request_does_nothing(open_desk):
-    desk = open_desk()
+def test_cancelled_for_a_reason_is_answered_with_it(desk):
+    free = desk.hold()
+    waiting = desk.submit("waiting")
+    waiting.token.cancel(ModelUnloaded("by force"))
+    desk.engine.cancel("waiting")
+    assert desk.answer() == ("waiting", ModelUnloaded)
+    free.set()
+
+
+def test_cancelling_an_unknown_request_does_nothing(desk):
     desk.engine.cancel("nobody")
     desk.submit("one")
     assert desk.answer() == ("one", "weights")
 
 
-def test_what_is_cancelled_by_its_token_does_not_start(open_desk):
+def test_what_is_cancelled_by_its_token_does_not_start(desk):
     token = CancelToken()
     token.cancel()
-    desk = open_desk()
     desk.submit("late", token=token)
     assert desk.answer() == ("late", Cancelled)
+    assert desk.runs == []
 
 
-def test_when_the_weights_do_not_load_all_who_wait_are_told(open_desk):
+def test_what_is_cancelled_while_its_lease_is_waited_for_does_not_start(desk):
+    desk.memory.on_lease = lambda works: works[0].token.cancel()
+    desk.submit("late")
+    assert desk.answer() == ("late", Cancelled)
+    assert desk.runs == []
+
+
+def test_when_the_weights_do_not_load_all_who_wait_are_told(desk):
     waiting = threading.Event()
     tried = []
 
-    @contextlib.contextmanager
-    def fails_later(work):
-        tried.append(work.id)
+    def fails_later(works):
+        tried.append(works[0].id)
         assert waiting.wait(BOUND_S)
         raise LoadFailed(OutOfMemory("too big"))
-        yield
 
-    desk = open_desk(fails_later)
+    desk.memory.on_lease = fails_later
     for name in ("one", "two", "three"):
         desk.submit(name)
     waiting.set()
@@ -151,36 +116,60 @@ def test_when_the_weights_do_not_load_all_who_wait_are_told(open_desk):
     assert tried == ["one"]  # nobody loads again what just failed
 
 
-def test_after_a_failed_load_the_next_request_is_tried_anew(open_desk):
-    desk = open_desk(cannot_load)
+def test_after_a_failed_load_the_next_request_is_tried_anew(desk):
+    desk.memory.on_lease = raises(LoadFailed(OutOfMemory("too big", retry_after_s=5)))
     for name in ("one", "two"):
         desk.submit(name)
         assert desk.answer() == (name, OutOfMemory)
 
 
-@pytest.mark.parametrize("bug", [RuntimeError("CUDA error"), SystemExit(1), KeyboardInterrupt()])
-def test_a_bug_in_a_run_is_answered_and_the_next_request_runs(open_desk, bug):
-    def run(bundle, between_steps):
-        raise bug
+def test_a_refused_lease_is_told_to_its_own_request_alone(desk):
+    def refuse_one(works):
+        if works[0].id == "one":
+            raise ModelBusy("all is leased")
 
-    desk = open_desk()
-    desk.submit("bad", run)
+    desk.memory.on_lease = refuse_one
+    free = desk.hold()
+    desk.submit("one")
+    desk.submit("two")
+    free.set()
+    desk.answer()
+    assert [desk.answer() for _ in range(2)] == [("one", ModelBusy), ("two", "weights")]
+
+
+@pytest.mark.parametrize("bug", [RuntimeError("CUDA error"), SystemExit(1), KeyboardInterrupt()])
+def test_a_bug_in_a_run_is_answered_and_the_next_request_runs(desk, bug):
+    desk.submit("bad", raises(bug))
     desk.submit("good")
     assert desk.answer() == ("bad", InferenceFailed)
     assert desk.answer() == ("good", "weights")
 
 
-def test_our_own_errors_reach_the_client_as_they_are(open_desk):
-    def run(bundle, between_steps):
-        raise OutOfMemory("no room")
-
-    desk = open_desk()
-    desk.submit("one", run)
+def test_our_own_errors_reach_the_client_as_they_are(desk):
+    desk.submit("one", raises(OutOfMemory("no room")))
     assert desk.answer() == ("one", OutOfMemory)
 
 
-def test_closing_answers_what_waits_lets_the_running_one_finish_and_refuses_new_ones(open_desk):
-    desk = open_desk()
+@pytest.mark.parametrize("bug", [RuntimeError("a bug"), SystemExit(1)])
+def test_a_bug_outside_the_run_is_answered_and_the_thread_lives_on(desk, bug):
+    desk.memory.on_lease = raises(bug)
+    desk.submit("bad")
+    assert desk.answer() == ("bad", InferenceFailed)
+    desk.memory.on_lease = lambda works: None
+    desk.submit("good")
+    assert desk.answer() == ("good", "weights")
+
+
+def test_an_answer_that_cannot_be_given_does_not_keep_the_others_from_theirs(desk):
+    free = desk.hold()
+    desk.submit("mute", fail=raises(OSError("the pipe is gone")))
+    desk.submit("waiting")
+    desk.engine.close(ShuttingDown("stop"))
+    assert desk.answer() == ("waiting", ShuttingDown)
+    free.set()
+
+
+def test_closing_answers_what_waits_lets_the_running_one_finish_and_refuses_new_ones(desk):
     free = desk.hold()
     desk.submit("waiting")
     desk.engine.close(ShuttingDown("stop"))

@@ -17,8 +17,8 @@ def filled(rows: str) -> FairQueue[str]:
 
 def drained(queue: FairQueue[str]) -> str:
     items = []
-    while (item := queue.pop()) is not None:
-        items.append(item)
+    while len(queue):
+        items += queue.take([next(iter(queue))])
     return " ".join(items)
 
 
@@ -36,13 +36,14 @@ def drained(queue: FairQueue[str]) -> str:
 def test_by_priority_then_each_caller_in_turn(rows, order):
     queue = filled(rows)
     assert len(queue) == len(rows.split())
+    assert " ".join(queue) == order
     assert drained(queue) == order
     assert len(queue) == 0
 
 
 def test_a_new_caller_waits_for_one_round_at_most():
     queue = filled("i:a1 i:a2 i:a3 i:a4")
-    assert queue.pop() == "a1"
+    assert queue.take(["a1"]) == ["a1"]
     queue.put("b1", caller="b", priority="interactive")
     assert drained(queue) == "a2 b1 a3 a4"
 
@@ -64,3 +65,39 @@ def test_removing_what_is_not_there_changes_nothing():
     queue = filled("i:a1")
     assert queue.remove(lambda item: item == "x") == []
     assert drained(queue) == "a1"
+
+
+def test_several_are_taken_as_if_they_had_left_one_by_one():
+    queue = filled("i:a1 i:a2 i:a3 i:b1 i:b2 i:c1 j:d1")
+    assert queue.take(["a1", "b1", "a2", "d1"]) == ["a1", "b1", "a2", "d1"]
+    assert drained(queue) == "c1 b2 a3"
+
+
+def test_what_is_not_there_any_more_is_not_taken():
+    queue = filled("i:a1 i:b1")
+    queue.remove(lambda item: item == "a1")
+    assert queue.take(["a1", "b1"]) == ["b1"]
+
+
+def test_taking_out_of_the_middle_leaves_the_earlier_ones_first():
+    queue = filled("i:a1 i:a2 i:a3")
+    assert queue.take(["a2"]) == ["a2"]
+    assert drained(queue) == "a1 a3"
+
+
+@pytest.mark.parametrize(("rows", "rank"), [("b:a1 j:b1", 1), ("i:a1 b:b1", 0), ("", 3)])
+def test_the_best_rank_is_that_of_the_next_item(rows, rank):
+    assert filled(rows).best_rank() == rank
+
+
+def test_an_item_whose_answer_changes_while_removing_is_never_lost():
+    queue = filled("i:a1 i:a2")
+    answers = iter([False, True, True, True])
+    removed = queue.remove(lambda _: next(answers))
+    assert sorted([*removed, *queue]) == ["a1", "a2"]
+
+
+def test_while_removing_all_callers_keep_their_turns():
+    queue = filled("i:a1 i:a2 i:b1 i:c1")
+    queue.remove(lambda item: item == "a1")
+    assert drained(queue) == "a2 b1 c1"
