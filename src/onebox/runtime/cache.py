@@ -5,53 +5,71 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 
 import structlog
 
 from onebox.core.contracts import Bundle, Entry
-from onebox.core.errors import ModelBusy, ModelTooLarge, OutOfMemory
+from onebox.core.errors import ModelBusy
 from onebox.engines.work import LoadFailed
-from onebox.runtime.budget import plan_room
-from onebox.runtime.slot import Slot, Want, load_error
+from onebox.runtime.budget import WAIT, Claimed, Plan
+from onebox.runtime.leaks import LeakWatch
+from onebox.runtime.loader import Loader
+from onebox.runtime.share import Share
+from onebox.runtime.slot import Slot, Want, waited_too_long
+from onebox.runtime.slots import Slots
 from onebox.runtime.wire import BundleStats
 
 log = structlog.get_logger(__name__)
 
-UNLOAD_WAIT_S = 1.0
+CLAIM_AGAIN_S = 1.0
+# Who has waited for this part of the lease time-out is next: long enough that models which do not
+# fit together are not loaded in turns for each request, and well before the wait is given up.
+TURN_SHARE = 0.25
 
 
 class BundleCache:
     """Owns every loaded bundle of one worker. Safe from any thread.
 
+    Attributes:
+        leaks: what unloads gave back and what they did not.
+
     Args:
+        share: how much memory there is for bundles and working memory.
         load: loads the weights of an entry.
         free_memory: gives freed memory back to the device and the system.
+        held_bytes: what this process holds of the pool now.
+        leak_limit_bytes: what may stay behind after unloads.
         lease_timeout_s: how long to wait for memory that leased bundles hold.
         poll_s: how often a waiter asks whether its client is still there.
+        evict_wait_s: how long those who only want to evict wait for a load to end.
     """
 
     def __init__(
         self,
-        budget_bytes: int,
+        share: Share,
         load: Callable[[Entry], Bundle],
         free_memory: Callable[[], None],
         *,
+        held_bytes: Callable[[], int],
+        leak_limit_bytes: int,
         lease_timeout_s: float,
         idle_timeout_s: float,
         clock: Callable[[], float] = time.monotonic,
         poll_s: float = 0.1,
+        evict_wait_s: float = 0.5,
     ) -> None:
-        self.budget_bytes = budget_bytes
-        self._load = load
-        self._free_memory = free_memory
+        self.leaks = LeakWatch(leak_limit_bytes)
+        self._share = share
+        self._loader = Loader(load, free_memory, held_bytes, self.leaks, clock)
+        self._slots = Slots(share, clock)
         self._lease_timeout_s = lease_timeout_s
         self._idle_timeout_s = idle_timeout_s
         self._clock = clock
         self._poll_s = poll_s
+        self._evict_wait_s = evict_wait_s
         self._loads = threading.Lock()
-        self._changed = threading.Condition()
-        self._slots: dict[str, Slot] = {}
 
     @contextlib.contextmanager
     def lease(self, want: Want) -> Iterator[Bundle]:
@@ -60,206 +78,195 @@ class BundleCache:
         Raises ModelTooLarge (can never fit), OutOfMemory (leased bundles held the memory too
         long), LoadFailed, or whatever `want.check` raises.
         """
-        slot = self._acquire(want)
+        with self._leased(self._acquire(want), want) as bundle:
+            yield bundle
+
+    def lease_now(self, want: Want) -> AbstractContextManager[Bundle] | None:
+        """The same, to be entered at once; None when it would load, evict, claim or wait."""
+        slot = self._slots.lease(want)
+        return None if slot is None else self._leased(slot, want)
+
+    def working_bytes(self, key: str, estimate_bytes: int) -> int:
+        """The most working memory that a batch on this bundle may take.
+
+        `estimate_bytes` is the bundle's size while it is not loaded.
+        """
+        return self._slots.working_bytes(key, estimate_bytes)
+
+    def unload(self, key: str, wait_s: float, on_busy: Callable[[], None] | None = None) -> None:
+        """Drop a bundle. Does nothing if it is not there.
+
+        From the call on nobody gets a new lease of it: who wants one waits, and then loads it
+        again. Otherwise requests that follow each other closely would keep it for ever.
+
+        Args:
+            wait_s: how long its leases, or a load, may take to end.
+            on_busy: called once if it is leased, when no further lease can begin.
+
+        Raises ModelBusy when the time is over; the bundle stays and may be leased again.
+        """
+        end = self._clock() + wait_s
+        slot = self._slots.begin_to_leave(key, wait_s)
+        if slot is None:
+            return
+        try:
+            if slot.leases and on_busy is not None:
+                on_busy()
+            self._slots.wait_for_leases(slot, max(0.0, end - self._clock()))
+            with self._loads_within(max(0.0, end - self._clock())) as mine:
+                if not mine:
+                    raise ModelBusy("another model is being loaded; try again later")
+                self._close([slot])
+        finally:
+            self._slots.stay(slot)
+
+    def retire(self, keys: Iterable[str]) -> None:
+        """Their files are gone or changed: `unload_idle` drops them as soon as nobody uses them."""
+        self._slots.retire(keys)
+
+    def unload_idle(self) -> None:
+        """Drop what nobody has used for its idle time, counted from the last release."""
+        with self._loads_within(0.0) as mine:
+            if mine:
+                self._close(self._slots.leave_overdue(self._idle_timeout_s))
+
+    def evict_idle(self) -> None:
+        """Drop all that is idle and not pinned. Does nothing while a load takes long."""
+        with self._loads_within(self._evict_wait_s) as mine:
+            if mine:
+                self._evict_all_idle()
+
+    def give_up(self, size_bytes: int, evict: bool) -> int:
+        """Make the share smaller by up to `size_bytes`. Returns the new share.
+
+        Gives what holds nothing; with `evict` also what idle bundles hold, no more of them than
+        are needed, and none while a load takes long. Not for the thread that takes the frames.
+        """
+        missing = size_bytes - self._slots.give_up(size_bytes)
+        if evict and missing > 0 and not self._share.keeps:
+            with self._loads_within(self._evict_wait_s) as mine:
+                if mine:
+                    self._evict(self._slots.leave_idle(missing), "another worker")
+                    self._slots.give_up(missing)
+        return self._share.share_bytes
+
+    def check_leaks(self, nothing_runs: bool) -> None:
+        """Look for leaks, if unloads gave reason to. Called now and then.
+
+        Does nothing unless nothing runs, is leased or loads, for that would count as leaked.
+        """
+        if not (nothing_runs and self.leaks.suspect):
+            return
+        with self._loads_within(0.0) as mine:
+            before = self._slots.leases_so_far()
+            if mine and before is not None:
+                self._loader.judge_leaks(lambda: self._slots.leases_so_far() == before)
+
+    def stats(self) -> tuple[BundleStats, ...]:
+        return self._slots.stats()
+
+    def close(self) -> None:
+        """Drop everything, leased or not. The worker is going down."""
+        for bundle in self._slots.take_all():
+            bundle.close()
+
+    @contextlib.contextmanager
+    def _leased(self, slot: Slot, want: Want) -> Iterator[Bundle]:
         try:
             assert slot.bundle is not None
             yield slot.bundle
         finally:
-            self._release(slot, want.reserve_bytes)
-
-    def unload(self, key: str) -> None:
-        """Drop a bundle. Does nothing if it is not there.
-
-        Waits a moment for leases to end, for a request that was just answered still holds its own.
-        Raises ModelBusy if it is leased after that.
-        """
-        with self._changed:
-            self._changed.wait_for(lambda: not self._is_leased(key), UNLOAD_WAIT_S)
-        if not self._loads.acquire(timeout=self._lease_timeout_s):
-            raise ModelBusy("another model is being loaded; try again later")
-        try:
-            with self._changed:
-                slot = self._slots.get(key)
-                if slot is None:
-                    return
-                if slot.leases:
-                    raise ModelBusy(
-                        f"{slot.entry.name} is in use by {slot.leases} request(s)",
-                        details={"leases": slot.leases},
-                    )
-                slot.state = "leaving"
-            self._close(slot)
-        finally:
-            self._loads.release()
-
-    def retire(self, keys: Iterable[str]) -> None:
-        """Their files are gone or changed: `unload_idle` drops them as soon as nobody uses them."""
-        with self._changed:
-            for key in keys:
-                if key in self._slots:
-                    self._slots[key].retired = True
-
-    def unload_idle(self) -> None:
-        """Drop what nobody has used for its idle time, counted from the last release."""
-        if not self._loads.acquire(blocking=False):
-            return
-        try:
-            with self._changed:
-                idle = [
-                    slot
-                    for slot in self._slots.values()
-                    if slot.is_overdue(self._clock(), self._idle_timeout_s)
-                ]
-                for slot in idle:
-                    slot.state = "leaving"
-            for slot in idle:
-                self._close(slot)
-        finally:
-            self._loads.release()
-
-    def stats(self) -> tuple[BundleStats, ...]:
-        with self._changed:
-            return tuple(
-                BundleStats(s.entry.key, s.entry.name, s.entry.family or "", s.size_bytes, s.leases)
-                for s in self._slots.values()
-                if s.state == "ready"
-            )
-
-    def close(self) -> None:
-        """Drop everything, leased or not. The worker is going down."""
-        with self._changed:
-            slots = list(self._slots.values())
-            self._slots.clear()
-        for slot in slots:
-            if slot.bundle is not None:
-                slot.bundle.close()
-
-    def _is_leased(self, key: str) -> bool:
-        slot = self._slots.get(key)
-        return slot is not None and slot.leases > 0
+            self._slots.release(slot, want.reserve_bytes)
 
     def _acquire(self, want: Want) -> Slot:
-        deadline = self._clock() + self._lease_timeout_s
-        while True:
-            if slot := self._try_lease(want):
-                return slot
-            if not self._loads.acquire(timeout=self._poll_s):
-                want.check()
-                continue
-            try:
-                # Leased before `_loads` is free again, or another waiter might evict it at once.
-                if self._make_room(want):
-                    self._load_slot(want)
-                    if slot := self._try_lease(want):
-                        return slot
-            finally:
-                self._loads.release()
-            self._wait_for_change(want, deadline)
-
-    def _try_lease(self, want: Want) -> Slot | None:
-        """Lease the bundle if it is ready and its working reserve fits."""
-        with self._changed:
-            slot = self._slots.get(want.entry.key)
-            if slot is None or slot.state != "ready" or not self._reserve_fits(slot, want):
-                return None
-            slot.leases += 1
-            slot.reserved_bytes += want.reserve_bytes
-            return slot
-
-    def _reserve_fits(self, slot: Slot, want: Want) -> bool:
-        used = sum(s.size_bytes + s.reserved_bytes for s in self._slots.values())
-        return used + want.reserve_bytes <= self.budget_bytes
-
-    def _make_room(self, want: Want) -> bool:
-        """Evict for this want. False: leased bundles are in the way. Called under `_loads`."""
-        with self._changed:
-            own = self._slots.get(want.entry.key)
-            others = [s.resident() for s in self._slots.values() if s is not own]
-            needed = (own.size_bytes if own else want.estimate_bytes) + want.reserve_bytes
-            if own is not None:
-                needed += own.reserved_bytes
-            plan = plan_room(needed, self.budget_bytes, others)
-            if plan.verdict == "never" and (own is None or own.leases == 0):
-                raise self._too_large(want, needed)
-            leaving = [self._slots[key] for key in plan.evict] if plan.verdict == "fits" else []
-            for slot in leaving:
-                slot.state = "leaving"
-        for slot in leaving:
-            log.info(
-                "evict",
-                model=slot.entry.name,
-                size_bytes=slot.size_bytes,
-                for_model=want.entry.name,
-            )
-            self._close(slot)
-        return plan.verdict == "fits"
-
-    def _load_slot(self, want: Want) -> None:
-        """Load the bundle unless another waiter just did. Called under `_loads`."""
-        with self._changed:
-            if want.entry.key in self._slots:
-                return
-            slot = Slot(want.entry, want.estimate_bytes, "loading")
-            self._slots[want.entry.key] = slot
-        started = self._clock()
+        started = claimed_at = self._clock()
+        deadline = started + self._lease_timeout_s
+        claimed: Claimed = "nothing"
         try:
-            want.loading(0.0)
-            bundle = self._load(want.entry)
-        except BaseException as error:
-            self._forget(slot)
-            self._free_memory()
-            log.exception("load_failed", model=want.entry.name)
-            raise LoadFailed(load_error(want.entry, error)) from error
-        with self._changed:
-            slot.bundle, slot.size_bytes, slot.state = bundle, bundle.size_bytes, "ready"
-            slot.last_released = self._clock()
-            self._changed.notify_all()
-        log.info(
-            "loaded",
-            model=want.entry.name,
-            size_bytes=bundle.size_bytes,
-            estimate_bytes=want.estimate_bytes,
-            seconds=round(self._clock() - started, 3),
-        )
-        want.loading(1.0)
+            while True:
+                found = self._slots.lease(want) or self._load_if_room(want, claimed)
+                if isinstance(found, Slot):
+                    return found
+                if found is None:
+                    want.check()
+                elif found.verdict == "claim":
+                    self._share.claim(found.claim_bytes, evict=claimed != "nothing")
+                    claimed = "slack" if claimed == "nothing" else "idle"
+                    claimed_at = self._clock()
+                    want.check()
+                else:
+                    self._share.let_go()
+                    if self._clock() >= started + TURN_SHARE * self._lease_timeout_s:
+                        self._slots.take_turn(want, started)
+                    self._wait_for_change(want, deadline)
+                    if self._clock() >= claimed_at + CLAIM_AGAIN_S:
+                        claimed = "nothing"
+        finally:
+            self._share.let_go()
+            self._slots.end_turn(want)
+
+    def _load_if_room(self, want: Want, claimed: Claimed) -> Slot | Plan | None:
+        """The leased slot, or what to do instead, or None while others load."""
+        with self._loads_within(self._poll_s) as mine:
+            if not mine:
+                return None
+            plan, leaving = self._slots.make_room(want, claimed)
+            self._evict(leaving, want.entry.name)
+            if plan.verdict != "fits":
+                return plan
+            # Leased before `_loads` is free again, or another waiter might evict it at once.
+            return self._load(want) or WAIT
+
+    def _load(self, want: Want) -> Slot | None:
+        """Load the bundle unless another waiter just did, and lease it. Called under `_loads`."""
+        slot = self._slots.start_loading(want)
+        if slot is None:
+            return self._slots.lease(want)
+        try:
+            bundle = self._loader.load(want, self._evict_all_idle)
+        except LoadFailed:
+            self._slots.forget(slot)
+            raise
+        leased = self._slots.finish_loading(slot, bundle, want)
+        try:
+            want.loading(1.0, bundle.size_bytes)
+        except BaseException:
+            if leased:
+                self._slots.release(slot, want.reserve_bytes)
+            raise
+        return slot if leased else None
 
     def _wait_for_change(self, want: Want, deadline: float) -> None:
         want.check()
-        if self._clock() >= deadline:
-            raise OutOfMemory(
-                f"running requests hold the memory that {want.entry.name} needs "
-                f"({want.estimate_bytes + want.reserve_bytes} of {self.budget_bytes} bytes)",
-                retry_after_s=self._lease_timeout_s,
-            )
-        with self._changed:
-            self._changed.wait(self._poll_s)
+        # An unload has a bound of its own, and then there is room again.
+        if self._clock() >= deadline and not self._slots.is_leaving(want.entry.key):
+            raise waited_too_long(want, self._share.pool_bytes)
+        self._slots.wait(self._poll_s)
 
-    def _release(self, slot: Slot, reserve_bytes: int) -> None:
-        with self._changed:
-            slot.leases -= 1
-            slot.reserved_bytes -= reserve_bytes
-            slot.last_released = self._clock()
-            self._changed.notify_all()
+    def _evict_all_idle(self) -> None:
+        self._evict(self._slots.leave_idle(None), "what ran out of memory")
 
-    def _close(self, slot: Slot) -> None:
+    def _evict(self, leaving: Sequence[Slot], for_whom: str) -> None:
+        for slot in leaving:
+            log.info("evict", model=slot.entry.name, size_bytes=slot.size_bytes, for_whom=for_whom)
+        self._close(leaving)
+
+    def _close(self, leaving: Sequence[Slot]) -> None:
+        """Called under `_loads`."""
+        for slot in leaving:
+            try:
+                bundle = self._slots.take(slot)
+                if bundle is not None:
+                    self._loader.close(slot.entry, bundle)
+            finally:
+                self._slots.forget(slot)
+
+    @contextlib.contextmanager
+    def _loads_within(self, timeout_s: float) -> Iterator[bool]:
+        """Whether this thread may load and close in the body; not while another one does."""
+        mine = self._loads.acquire(timeout=timeout_s)
         try:
-            if slot.bundle is not None:
-                slot.bundle.close()
+            yield mine
         finally:
-            slot.bundle = None
-            self._forget(slot)
-        self._free_memory()
-        log.info("unloaded", model=slot.entry.name, size_bytes=slot.size_bytes)
-
-    def _forget(self, slot: Slot) -> None:
-        with self._changed:
-            if self._slots.get(slot.entry.key) is slot:
-                del self._slots[slot.entry.key]
-            self._changed.notify_all()
-
-    def _too_large(self, want: Want, needed: int) -> ModelTooLarge:
-        return ModelTooLarge(
-            f"{want.entry.name} needs {needed} bytes for this request and the memory budget is "
-            f"{self.budget_bytes} bytes; ask for less, or raise ONEBOX_MEMORY_BUDGET",
-            details={"needed_bytes": needed, "budget_bytes": self.budget_bytes},
-        )
+            if mine:
+                self._loads.release()

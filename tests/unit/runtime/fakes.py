@@ -1,20 +1,19 @@
-"""Weights that are numbers, a clock that stands still, and a worker that only takes notes."""
+"""Weights that are numbers, and a clock that stands still."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from onebox.core.contracts import Device, Entry
-from onebox.core.media import Spool
 from onebox.runtime.cache import BundleCache
-from onebox.runtime.slot import Want
-from onebox.runtime.wire import BundleStats, Event, Hello, Submit, ToWorker, WorkerStats
-from onebox.runtime.worker_client import State, WorkerClient
+from onebox.runtime.share import Share
+from onebox.runtime.slot import OnLoading, Want
+from onebox.runtime.wire import Grant
 
 CPU = Device("cpu", "cpu", "A CPU", "cpu", "host", 32, 24, "float32", "float32")
 BUDGET = 100
+LEAK_LIMIT = 20
 
 
 def entry(name: str, **overrides: object) -> Entry:
@@ -42,13 +41,18 @@ class FakeBundle:
 
 @dataclass
 class Weights:
-    """What is on disk. `sizes` are what a load measures; a name in `broken` fails to load."""
+    """What is on disk. `sizes` are what a load measures; a name in `broken` fails to load.
+
+    `leaked` is held beside the bundles.
+    """
 
     sizes: dict[str, int] = field(default_factory=dict)
     broken: dict[str, BaseException] = field(default_factory=dict)
     loaded: list[FakeBundle] = field(default_factory=list)
     freed: int = 0
+    leaked: int = 0
     before: Callable[[str], None] = lambda name: None
+    on_free: Callable[[], None] = lambda: None
 
     def load(self, item: Entry) -> FakeBundle:
         self.before(item.name)
@@ -59,14 +63,36 @@ class Weights:
 
     def free(self) -> None:
         self.freed += 1
+        self.on_free()
+
+    def held(self) -> int:
+        alive = sum(bundle.size_bytes for bundle in self.loaded if not bundle.closed)
+        return self.leaked + alive
 
     def names(self) -> list[str]:
         return [bundle.name for bundle in self.loaded]
 
 
-def create_cache(weights: Weights, clock: Clock, **options: float) -> BundleCache:
+def create_share(share_bytes: int = BUDGET, pool_bytes: int = BUDGET) -> Share:
+    """The share of a worker that nobody gives more to."""
+    share = Share(lambda claim: None, wait_s=0)
+    share.on_grant(Grant(share_bytes, pool_bytes))
+    return share
+
+
+def create_cache(
+    weights: Weights, clock: Clock, share: Share | None = None, **options: float
+) -> BundleCache:
     timeouts = {"lease_timeout_s": 10.0, "idle_timeout_s": 60.0, "poll_s": 0.001, **options}
-    return BundleCache(BUDGET, weights.load, weights.free, clock=clock, **timeouts)
+    return BundleCache(
+        share or create_share(),
+        weights.load,
+        weights.free,
+        held_bytes=weights.held,
+        leak_limit_bytes=LEAK_LIMIT,
+        clock=clock,
+        **timeouts,
+    )
 
 
 def want(
@@ -74,43 +100,6 @@ def want(
     estimate: int = 40,
     reserve: int = 0,
     check: Callable[[], None] = lambda: None,
-    loading: Callable[[float], None] = lambda fraction: None,
+    loading: OnLoading = lambda fraction, size_bytes=None: None,
 ) -> Want:
     return Want(item, estimate, reserve, check, loading)
-
-
-def submit(request_id: str) -> Submit:
-    return Submit(request_id, "t", entry("a"), {}, "key:1", "interactive", 9.0, 1)
-
-
-class NotingClient(WorkerClient):
-    """Notes what it is to send; the test says what the worker answers."""
-
-    def __init__(self, folder: Path, index: int = 0, state: State = "ready") -> None:
-        self.spool = Spool(folder)
-        super().__init__(index, self.spool)
-        self.sent: list[ToWorker] = []
-        self.lost: Exception | None = None
-        if state == "ready":
-            self._on_hello(Hello(1, CPU, (CPU,), BUDGET, 1))
-        else:
-            self._set_state(state, f"it is {state}")
-
-    async def start(self) -> None:
-        return
-
-    async def close(self, grace_s: float) -> None:
-        return
-
-    async def _send(self, frame: ToWorker) -> None:
-        if self.lost is not None:
-            raise self.lost
-        self.sent.append(frame)
-
-    def answer(self, *events: Event) -> None:
-        for event in events:
-            self._on_event(event)
-
-    def has_loaded(self, *keys: str) -> None:
-        bundles = tuple(BundleStats(key, key, "fake", 1, 0) for key in keys)
-        self.last_stats = WorkerStats(bundles, 0, 0, BUDGET, 0, 0, 0)

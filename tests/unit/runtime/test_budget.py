@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from onebox.runtime.budget import Plan, Resident, plan_room
+from onebox.runtime.budget import Limits, Plan, Resident, choose_idle, plan_room
 
 
 def idle(key: str, size: int, released: float) -> Resident:
@@ -49,4 +49,52 @@ NEVER = Plan("never")
     ],
 )
 def test_a_plan_for_a_budget_of_100_bytes(needed, residents, plan):
-    assert plan_room(needed, 100, residents) == plan
+    assert plan_room(needed, Limits(100, 100, 100), residents, "nothing") == plan
+
+
+def claim(share: int) -> Plan:
+    return Plan("claim", claim_bytes=share)
+
+
+OLD, NEW = idle("old", 20, 1), idle("new", 20, 2)
+
+
+@pytest.mark.parametrize(
+    ("needed", "residents", "claimed", "plan"),
+    [
+        # 1. The share as it is.
+        (10, [OLD, NEW], "nothing", FITS),
+        # 2. What others do not use, before anything is evicted.
+        (30, [OLD, NEW], "nothing", claim(70)),
+        (90, [OLD, NEW], "nothing", claim(100)),
+        # 3. Its own idle ones, no more than are needed.
+        (30, [OLD, NEW], "slack", Plan("fits", ("old",))),
+        (50, [OLD, NEW], "slack", Plan("fits", ("old", "new"))),
+        # 4. The idle ones of others; its own will go for it too.
+        (60, [OLD, NEW], "slack", claim(60)),
+        (60, [leased("a", 30), OLD], "slack", claim(90)),
+        # 5. Wait, and throw nothing out for nothing.
+        (60, [OLD, NEW], "idle", WAIT),
+        (60, [leased("a", 41), OLD], "slack", WAIT),
+        (60, [leased("a", 41), OLD], "idle", WAIT),
+    ],
+)
+def test_a_share_of_50_bytes_grows_before_and_after_evicting(needed, residents, claimed, plan):
+    assert plan_room(needed, Limits(50, 100, 100), residents, claimed) == plan
+
+
+@pytest.mark.parametrize(("needed", "plan"), [(81, NEVER), (80, WAIT), (61, WAIT), (60, FITS)])
+def test_what_does_not_fit_now_may_fit_when_other_programs_end(needed, plan):
+    assert plan_room(needed, Limits(60, 60, 80), [], "nothing") == plan
+
+
+def test_a_pool_that_shrank_below_the_share_is_not_claimed_from():
+    assert plan_room(20, Limits(50, 40, 100), [leased("a", 40)], "nothing") == WAIT
+
+
+@pytest.mark.parametrize(
+    ("size", "keys"), [(0, []), (-5, []), (1, ["old"]), (21, ["old", "new"]), (99, ["old", "new"])]
+)
+def test_idle_ones_are_chosen_up_to_what_is_needed(size, keys):
+    residents = [NEW, leased("l", 50), OLD, pinned("p", 50)]
+    assert [r.key for r in choose_idle(size, residents)] == keys

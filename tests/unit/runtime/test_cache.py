@@ -7,14 +7,18 @@ import pytest
 
 from onebox.core.errors import (
     Cancelled,
-    InferenceFailed,
-    ModelBroken,
-    ModelBusy,
     ModelTooLarge,
     OutOfMemory,
 )
-from onebox.engines.work import LoadFailed
-from tests.unit.runtime.fakes import BUDGET, Clock, Weights, create_cache, entry, want
+from tests.unit.runtime.fakes import (
+    BUDGET,
+    Clock,
+    Weights,
+    create_cache,
+    create_share,
+    entry,
+    want,
+)
 
 BOUND_S = 10
 A, B, C = entry("a"), entry("b"), entry("c")
@@ -68,46 +72,6 @@ def test_many_who_want_it_at_once_share_one_load(cache, weights):
         bundles = [task.result(BOUND_S) for task in [pool.submit(lease) for _ in range(8)]]
     assert weights.names() == ["a"]
     assert all(bundle is bundles[0] for bundle in bundles)
-
-
-def test_progress_of_a_load_is_told(cache):
-    told: list[float] = []
-    use(cache, A, loading=told.append)
-    assert (told[0], told[-1]) == (0.0, 1.0)
-    told.clear()
-    use(cache, A, loading=told.append)
-    assert told == []
-
-
-@pytest.mark.parametrize(
-    ("cause", "told"),
-    [
-        (ModelBroken("a header is cut off"), ModelBroken),
-        (RuntimeError("/secret/path"), InferenceFailed),
-        (MemoryError(), OutOfMemory),
-        (type("OutOfMemoryError", (RuntimeError,), {})("CUDA"), OutOfMemory),
-    ],
-)
-def test_a_failed_load_is_explained_and_leaves_nothing_behind(cache, weights, cause, told):
-    weights.broken["a"] = cause
-    with pytest.raises(LoadFailed) as caught:
-        use(cache, A)
-    assert type(caught.value.error) is told
-    assert "/secret/path" not in caught.value.error.message
-    assert (resident(cache), weights.freed) == ([], 1)
-    weights.broken.clear()
-    use(cache, B, estimate=BUDGET)
-    assert resident(cache) == ["b"]
-
-
-def test_a_client_that_cannot_be_told_of_the_load_blocks_no_other(cache):
-    def gone(fraction):
-        raise BrokenPipeError
-
-    with pytest.raises((BrokenPipeError, LoadFailed)):
-        use(cache, A, loading=gone)
-    use(cache, A, check=left)
-    assert resident(cache) == ["a"]
 
 
 def test_the_idle_one_released_longest_ago_makes_room(cache, weights, clock):
@@ -165,7 +129,7 @@ def test_waiting_for_memory_ends_in_a_clean_refusal(cache, clock):
         with pytest.raises(OutOfMemory, match="running requests") as caught:
             use(cache, C, check=time_passes)
         assert resident(cache) == ["a", "b"]
-    assert caught.value.retry_after_s == 10
+    assert caught.value.retry_after_s is None
     assert clock.now == 12
 
 
@@ -237,16 +201,6 @@ def test_without_an_idle_timeout_nothing_is_unloaded(weights, clock):
     assert resident(cache) == ["a"]
 
 
-def test_unload_of_what_stays_in_use_says_how_often_it_is(cache, weights):
-    with cache.lease(want(A)):
-        with pytest.raises(ModelBusy, match="1 request") as caught:
-            cache.unload("a")
-        assert caught.value.details == {"leases": 1}
-    cache.unload("a")
-    cache.unload("a")
-    assert (resident(cache), weights.loaded[0].closed) == ([], True)
-
-
 def test_closing_drops_everything(cache, weights):
     use(cache, A)
     use(cache, B)
@@ -255,19 +209,65 @@ def test_closing_drops_everything(cache, weights):
     assert all(bundle.closed for bundle in weights.loaded)
 
 
-def test_unload_waits_a_moment_for_a_lease_that_ends(cache, weights):
-    held, leave = threading.Event(), threading.Event()
+def test_stats_tell_the_state_of_each(cache, weights):
+    seen = []
+    weights.before = lambda name: seen.extend(cache.stats())
+    with cache.lease(want(entry("p", pin=True), estimate=30, reserve=7)):
+        (ready,) = cache.stats()
+    assert [(b.state, b.size_bytes, b.reserved_bytes, b.leases) for b in [*seen, ready]] == [
+        ("loading", 30, 7, 0),
+        ("ready", 40, 7, 1),
+    ]
+    assert (ready.key, ready.family, ready.pinned) == ("p", "fake", True)
+    assert [b.reserved_bytes for b in cache.stats()] == [0]
 
-    def use() -> None:
-        with cache.lease(want(A)):
-            held.set()
-            leave.wait(10)
 
-    user = threading.Thread(target=use)
-    user.start()
-    assert held.wait(10)
-    # Ends while `unload` waits, or before it begins: either way it must not be refused.
-    threading.Timer(0.05, leave.set).start()
-    cache.unload("a")
-    user.join(10)
+def test_a_reserve_that_waits_for_its_own_bundles_requests_is_not_too_large(cache, clock):
+    def time_passes():
+        clock.now += 20
+
+    with cache.lease(want(A, reserve=50)), pytest.raises(OutOfMemory):
+        use(cache, A, reserve=20, check=time_passes)
+    with cache.lease(want(A)), pytest.raises(ModelTooLarge):
+        use(cache, A, reserve=61)
+
+
+def test_lease_now_never_loads_evicts_or_waits(cache, weights):
+    assert cache.lease_now(want(A)) is None
+    use(cache, A)
+    use(cache, B)
+    assert cache.lease_now(want(A, reserve=21)) is None
+    with cache.lease_now(want(A, reserve=20)) as bundle:
+        assert bundle is weights.loaded[0]
+        assert cache.lease_now(want(B, reserve=1)) is None
+        assert [b.leases for b in cache.stats()] == [1, 0]
+    assert [(b.leases, b.reserved_bytes) for b in cache.stats()] == [(0, 0), (0, 0)]
+
+
+def test_a_batch_may_take_what_neither_its_bundle_nor_pinned_ones_hold(weights, clock):
+    cache = create_cache(weights, clock, create_share(60, 100))
+    assert cache.working_bytes("a", 30) == 70
+    use(cache, A)
+    assert cache.working_bytes("a", 30) == 60
+    assert cache.working_bytes("b", 30) == 70
+    weights.sizes["pinned"] = 20
+    use(cache, entry("pinned", pin=True), estimate=20)
+    assert cache.working_bytes("a", 30) == 40
+    assert cache.working_bytes("b", 90) == 0
+
+
+def test_evicting_what_is_idle_leaves_the_rest(cache, weights):
+    weights.sizes = {"a": 10, "b": 10, "pinned": 10}
+    use(cache, A, estimate=10)
+    use(cache, entry("pinned", pin=True), estimate=10)
+    with cache.lease(want(B, estimate=10)):
+        cache.evict_idle()
+        assert resident(cache) == ["b", "pinned"]
+    assert weights.loaded[0].closed
+
+
+def test_a_bundle_that_cannot_be_closed_is_gone_all_the_same(cache, weights):
+    use(cache, A)
+    weights.loaded[0].closed = True  # its close fails now
+    cache.unload("a", 0)
     assert resident(cache) == []
