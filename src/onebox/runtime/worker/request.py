@@ -13,205 +13,194 @@ import structlog
 from pydantic import BaseModel, ValidationError
 
 from onebox.core.cancel import CancelToken
-from onebox.core.contracts import Bundle, Device, Entry, Task
-from onebox.core.errors import (
-    AppError,
-    InferenceFailed,
-    InvalidInput,
-    OutOfMemory,
-    TaskNotSupported,
-)
-from onebox.core.media import MediaRef, Spool
+from onebox.core.contracts import Device, Entry, Task
+from onebox.core.errors import AppError, Cancelled, InferenceFailed, InvalidInput, TaskNotSupported
+from onebox.core.media import Spool
 from onebox.core.plugins import ENCODERS, FAMILIES, TASKS
 from onebox.core.results import Artifact, Output, Timing
 from onebox.engines.work import Work
-from onebox.hardware.memory import empty_cache
 from onebox.runtime.wire import (
     SPOOL_ABOVE_BYTES,
-    Delta,
     Event,
     Failed,
     Load,
     Loading,
-    Progress,
     Result,
+    Started,
     Submit,
 )
 
 log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True)
-class Request:
-    """Runs on the engine thread, answers exactly once."""
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every request of a worker uses."""
 
-    frame: Submit | Load
     device: Device
     emit: Callable[[Event], None]
     spool: Spool
     encoders: Executor
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """Answers exactly once; whatever comes after that is ignored."""
+
+    frame: Submit | Load
+    around: Surroundings
     task: Task[Any] | None
-    input: BaseModel | None
+    input: Any
     token: CancelToken
     created: float = field(default_factory=time.monotonic)
-    load_s: float = 0.0
-    _load_started: float = 0.0
+    _started: float | None = None
+    _load_started: float | None = None
+    _load_s: float = 0.0
     _answered: bool = False
-    _answer_lock: threading.Lock = field(default_factory=threading.Lock)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def create(
-        cls,
-        frame: Submit | Load,
-        device: Device,
-        emit: Callable[[Event], None],
-        spool: Spool,
-        encoders: Executor,
-    ) -> Request:
+    def create(cls, frame: Submit | Load, around: Surroundings) -> Request:
         """Check a frame. Raises AppError when it must not be queued."""
         if frame.entry.family not in FAMILIES:
             raise TaskNotSupported(f"no family serves {frame.entry.name}")
+        token = CancelToken(frame.timeout_s)
         if isinstance(frame, Load):
-            return cls(frame, device, emit, spool, encoders, None, None, CancelToken())
+            return cls(frame, around, None, None, token)
         if frame.task not in TASKS:
             raise TaskNotSupported(f"there is no task {frame.task}")
         task = TASKS[frame.task]
-        try:
-            request_input = task.Input.model_validate(frame.input)
-        except ValidationError as error:
-            raise InvalidInput(
-                f"the task's input does not validate: {error.errors()[0]['msg']}"
-            ) from error
+        request_input = _validated(task, frame.input)
         task.check(request_input, frame.entry)
-        return cls(
-            frame, device, emit, spool, encoders, task, request_input, CancelToken(frame.timeout_s)
-        )
+        return cls(frame, around, task, request_input, token)
 
     @property
     def entry(self) -> Entry:
         return self.frame.entry
 
+    @property
+    def started(self) -> bool:
+        """Whether it has, or had, the device."""
+        return self._started is not None
+
+    @property
+    def answered(self) -> bool:
+        return self._answered
+
     def work(self) -> Work:
         """This request as an engine sees it."""
-        submit = self.frame if isinstance(self.frame, Submit) else None
-        reserve = self.task.reserve_bytes(self.input, self.entry, self.device) if self.task else 0
+        frame, task = self.frame, self.task
         return Work(
-            id=self.frame.id,
-            caller=submit.caller if submit else "",
-            priority=submit.priority if submit else "interactive",
+            id=frame.id,
+            caller=frame.caller,
+            priority=frame.priority if isinstance(frame, Submit) else "interactive",
             token=self.token,
-            estimate_bytes=self.frame.estimate_bytes,
-            reserve_bytes=reserve,
-            run=self._run if submit else self._loaded,
+            estimate_bytes=frame.estimate_bytes,
+            reserve_bytes=self._reserve_bytes(),
+            batch_key=self._batch_key(),
+            items=task.items(self.input) if task else 1,
+            max_items=task.max_items(self.input, self.entry, self.around.device) if task else 1,
+            request=self,
             fail=self.fail,
-            loading=self._loading,
         )
 
-    def fail(self, error: AppError) -> None:
-        self._answer(Failed.from_error(self.frame.id, error))
+    def start(self) -> None:
+        """It has the device. Told once, however often it is tried."""
+        if self._started is None:
+            self._started = time.monotonic()
+            self.around.emit(Started(self.frame.id))
 
-    def _loaded(self, bundle: Bundle, between_steps: Callable[[], None]) -> None:
-        self._answer(Result(self.frame.id, timing=Timing(load_s=self.load_s)))
+    def loading(self, fraction: float, size_bytes: int | None) -> None:
+        now = time.monotonic()
+        if self._load_started is None:
+            self._load_started = now
+        self._load_s = now - self._load_started
+        self.around.emit(Loading(self.frame.id, fraction, size_bytes))
 
-    def _run(self, bundle: Bundle, between_steps: Callable[[], None]) -> None:
-        """On the engine thread.
-
-        Encoding goes to the CPU pool, so that the next request can start.
-        """
-        assert self.task is not None
-        started = time.monotonic()
-        context = _Context(self, between_steps)
-        try:
-            outputs = self.task.run(bundle, self.input, context)
-        except Exception as error:
-            self._explain_out_of_memory(error)
-            raise
+    def finish(self, outputs: list[Output], peak_bytes: int | None = None) -> None:
+        """Encode, in the CPU pool if it takes long, so that the engine can go on, and answer."""
+        started = self._started or self.created
         timing = Timing(
-            queue_s=started - self.created - self.load_s,
-            load_s=self.load_s,
+            queue_s=max(0.0, started - self.created - self._load_s),
+            load_s=self._load_s,
             run_s=time.monotonic() - started,
         )
-        self.encoders.submit(self._encode, outputs, timing)
+        if all(map(_is_quick, outputs)):
+            self._encode(outputs, timing, peak_bytes)
+        else:
+            self.around.encoders.submit(self._encode, outputs, timing, peak_bytes)
 
-    def _encode(self, outputs: list[Output], timing: Timing) -> None:
+    def loaded(self) -> None:
+        """Answer a Load: the bundle is in memory."""
+        self._answer(Result(self.frame.id, timing=Timing(load_s=self._load_s)))
+
+    def fail(self, error: AppError) -> None:
+        # An engine only knows that it was cancelled; the token knows why.
+        if isinstance(error, Cancelled):
+            error = self.token.stopped() or error
+        self._answer(Failed.from_error(self.frame.id, error))
+
+    def _reserve_bytes(self) -> int:
+        if self.task is None or isinstance(self.frame, Load):
+            return 0
+        if self.frame.reserve_bytes is not None:
+            return self.frame.reserve_bytes
+        return self.task.reserve_bytes(self.input, self.entry, self.around.device)
+
+    def _batch_key(self) -> tuple[Any, ...] | None:
+        if self.task is None:
+            return None
+        key = self.task.batch_key(self.input, self.entry)
+        return None if key is None else (self.task.name, key)
+
+    def _encode(self, outputs: list[Output], timing: Timing, peak_bytes: int | None) -> None:
         started = time.monotonic()
+        artifacts: list[Artifact] = []
         try:
-            artifacts = tuple(
-                self._spooled(ENCODERS[output.kind].encode(output)) for output in outputs
-            )
+            for output in outputs:
+                artifacts.append(self._spooled(ENCODERS[output.kind].encode(output)))
         except Exception:
             log.exception("encode_failed", request_id=self.frame.id)
+            self._discard(artifacts)
             self.fail(InferenceFailed("the result could not be encoded; the server's log says why"))
             return
-        encode_s = time.monotonic() - started
-        self._answer(
-            Result(
-                self.frame.id,
-                artifacts,
-                Timing(timing.queue_s, timing.load_s, timing.run_s, encode_s),
-            )
-        )
+        timing = Timing(timing.queue_s, timing.load_s, timing.run_s, time.monotonic() - started)
+        result = Result(self.frame.id, tuple(artifacts), timing, peak_bytes=peak_bytes)
+        if not self._answer(result):
+            self._discard(artifacts)
 
     def _spooled(self, artifact: Artifact) -> Artifact:
         if artifact.data is None or len(artifact.data) <= SPOOL_ABOVE_BYTES:
             return artifact
-        return Artifact(artifact.media_type, None, self.spool.put(artifact.data), artifact.meta)
-
-    def _loading(self, fraction: float) -> None:
-        now = time.monotonic()
-        if fraction == 0.0:
-            self._load_started = now
-        self.load_s = now - self._load_started
-        self.emit(Loading(self.frame.id, fraction))
-
-    def _explain_out_of_memory(self, error: Exception) -> None:
-        """Turn torch's out-of-memory error into ours, with the memory given back first."""
-        if type(error).__name__ != "OutOfMemoryError" and not isinstance(error, MemoryError):
-            return
-        error.__traceback__ = None
-        empty_cache(self.device)
-        log.error("out_of_memory", request_id=self.frame.id, model=self.entry.name)
-        raise OutOfMemory(
-            f"{self.entry.name} ran out of memory on this request; ask for less or try again later",
-            retry_after_s=5,
-        ) from None
-
-    def _answer(self, event: Result | Failed) -> None:
-        with self._answer_lock:
-            if self._answered:
-                return
-            self._answered = True
-        self.emit(event)
-
-
-@dataclass(slots=True)
-class _Context:
-    """The running task's way to the outside (`RunContext`)."""
-
-    request: Request
-    between_steps: Callable[[], None]
-
-    @property
-    def device(self) -> Device:
-        return self.request.device
-
-    @property
-    def entry(self) -> Entry:
-        return self.request.entry
-
-    def check(self) -> None:
-        self.request.token.check()
-
-    def step(self, step: int, steps: int) -> None:
-        self.check()
-        self.request.emit(Progress(self.request.frame.id, step, steps))
-        self.between_steps()
-        self.check()
-
-    def delta(self, data: dict[str, Any]) -> None:
-        self.request.emit(Delta(self.request.frame.id, data))
-
-    def read(self, media: MediaRef) -> bytes:
-        return (
-            media.data if media.data is not None else self.request.spool.read(media.file_id or "")
+        return Artifact(
+            artifact.media_type, None, self.around.spool.put(artifact.data), artifact.meta
         )
+
+    def _discard(self, artifacts: list[Artifact]) -> None:
+        for artifact in artifacts:
+            if artifact.spool_id is not None:
+                self.around.spool.discard(artifact.spool_id)
+
+    def _answer(self, event: Result | Failed) -> bool:
+        """Whether this is the answer; there was another one if not."""
+        with self._lock:
+            if self._answered:
+                return False
+            self._answered = True
+        self.around.emit(event)
+        return True
+
+
+def _is_quick(output: Output) -> bool:
+    encoder = ENCODERS.get(output.kind)
+    return encoder is not None and encoder.is_quick(output)
+
+
+def _validated(task: Task[Any], values: dict[str, Any]) -> BaseModel:
+    try:
+        checked: BaseModel = task.Input.model_validate(values)
+    except ValidationError as error:
+        raise InvalidInput(
+            f"the task's input does not validate: {error.errors()[0]['msg']}"
+        ) from error
+    return checked

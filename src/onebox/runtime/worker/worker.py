@@ -9,40 +9,51 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 
 import structlog
 
 from onebox.core.contracts import Bundle, Device, Entry
-from onebox.core.errors import AppError, InferenceFailed, QueueFull, ShuttingDown
+from onebox.core.errors import (
+    AppError,
+    Cancelled,
+    InferenceFailed,
+    ModelUnloaded,
+    RequestIdTaken,
+    ShuttingDown,
+)
 from onebox.core.media import Spool
 from onebox.core.plugins import FAMILIES
-from onebox.engines.exclusive import ExclusiveEngine
 from onebox.engines.gate import Gate
 from onebox.engines.work import Engine, Work
-from onebox.hardware.memory import empty_cache, resident_bytes
+from onebox.hardware.memory import empty_cache, held_bytes, resident_bytes
 from onebox.runtime.cache import BundleCache
-from onebox.runtime.slot import Want
+from onebox.runtime.share import Share
 from onebox.runtime.wire import (
-    Accepted,
     Cancel,
     Event,
     Failed,
+    FromWorker,
+    GaveUp,
+    GiveUp,
+    Grant,
+    Heartbeat,
     Load,
     Result,
     Retire,
+    Start,
     Stats,
     Submit,
     ToWorker,
     Unload,
     WorkerStats,
 )
-from onebox.runtime.worker.request import Request
+from onebox.runtime.worker.engine import create_engine
+from onebox.runtime.worker.memory import BundleMemory
+from onebox.runtime.worker.request import Request, Surroundings
+from onebox.runtime.worker.runner import TaskRunner
 
 log = structlog.get_logger(__name__)
 
-ENGINES: dict[str, Callable[..., Engine]] = {"exclusive": ExclusiveEngine}
-RETRY_AFTER_QUEUE_S = 5.0
 ENCODER_THREADS = 2
 
 
@@ -51,35 +62,38 @@ class Worker:
     from many.
 
     Args:
+        budget_bytes: what its memory pool had when it started.
         emit: takes each answering frame; must not block for long.
         free_bytes: what is free on the device now.
     """
 
     def __init__(
         self,
+        start: Start,
         device: Device,
         budget_bytes: int,
         spool: Spool,
-        emit: Callable[[Event], None],
+        emit: Callable[[FromWorker], None],
         *,
         free_bytes: Callable[[], int],
-        max_queue: int,
-        idle_timeout_s: float,
-        lease_timeout_s: float,
     ) -> None:
         self.device = device
-        self._spool = spool
         self._emit = emit
         self._free_bytes = free_bytes
-        self._max_queue = max_queue
+        self._batch_window_s = start.batch_window_s
         self._gate = Gate()
+        self._run = TaskRunner(device)
         self._encoders = ThreadPoolExecutor(ENCODER_THREADS, thread_name_prefix="encoder")
+        self._around = Surroundings(device, self._emit_end, spool, self._encoders)
+        self._share = Share(emit, budget_bytes=budget_bytes)
         self._cache = BundleCache(
-            budget_bytes,
+            self._share,
             self._load,
-            lambda: empty_cache(device),
-            idle_timeout_s=idle_timeout_s,
-            lease_timeout_s=lease_timeout_s,
+            self._free_memory,
+            held_bytes=lambda: held_bytes(device),
+            idle_timeout_s=start.idle_timeout_s,
+            lease_timeout_s=start.lease_timeout_s,
+            leak_limit_bytes=start.leak_limit_bytes,
         )
         # Reentrant: an engine that was closed fails a request while it is submitted.
         self._lock = threading.RLock()
@@ -94,9 +108,11 @@ class Worker:
                 self._accept(frame)
             case Cancel():
                 self._cancel(frame.id)
-            case Unload():
-                # Not in the encoder pool: it may wait for a load to end.
-                threading.Thread(target=self._unload, args=[frame], daemon=True).start()
+            case Grant():
+                self._share.on_grant(frame)
+            case Unload() | GiveUp():
+                # On a thread of its own: it may wait for a lease or a load to end.
+                threading.Thread(target=self._make_room, args=[frame], daemon=True).start()
             case Retire():
                 self._cache.retire(frame.keys)
             case Stats():
@@ -113,15 +129,22 @@ class Worker:
             bundles=self._cache.stats(),
             waiting=waiting,
             running=max(0, active - waiting),
-            budget_bytes=self._cache.budget_bytes,
+            budget_bytes=self._share.share_bytes,
             device_used_bytes=self.device.total_bytes - free,
             device_free_bytes=free,
             resident_bytes=resident_bytes(),
+            returned_bytes=self._cache.leaks.returned_bytes,
+            leaked_bytes=self._cache.leaks.leaked_bytes,
+            wants_restart=self._cache.leaks.wants_restart,
+            failure=self._run.failure,
         )
 
     def tidy(self) -> None:
-        """Unload what is idle and end the engines left without a bundle. Called now and then."""
+        """Unload what is idle, look for leaks, end the engines left without a bundle."""
         self._cache.unload_idle()
+        with self._lock:
+            nothing_runs = not self._requests
+        self._cache.check_leaks(nothing_runs)
         loaded = {bundle.key for bundle in self._cache.stats()}
         with self._lock:
             for key, engine in list(self._engines.items()):
@@ -137,7 +160,7 @@ class Worker:
             engines = list(self._engines.values())
         for engine in engines:
             engine.close(reason)
-        deadline = threading.Timer(grace_s, self._abandon, [reason])
+        deadline = threading.Timer(grace_s, self._end_requests, [reason])
         deadline.daemon = True
         deadline.start()
         end = time.monotonic() + grace_s + 1
@@ -145,14 +168,17 @@ class Worker:
             engine.join(max(0.0, end - time.monotonic()))
         self._encoders.shutdown(wait=True)
         deadline.cancel()
-        self._abandon(reason)
+        self._end_requests(reason)
         self._cache.close()
 
-    def _abandon(self, reason: AppError) -> None:
+    def _end_requests(self, reason: AppError, key: str | None = None) -> None:
+        """Answer every request (of one bundle) with `reason`, and stop what runs."""
         with self._lock:
-            requests = list(self._requests.values())
+            requests = [r for r in self._requests.values() if key in (None, r.entry.key)]
         for request in requests:
-            request.token.cancel()
+            request.token.cancel(reason)
+            # Before its answer, with which it is forgotten: it must not stay in its engine's queue.
+            self._cancel(request.frame.id)
             request.fail(reason)
 
     def _accept(self, frame: Submit | Load) -> None:
@@ -167,64 +193,94 @@ class Worker:
             bug = InferenceFailed("the request could not be checked; the server's log says why")
             self._emit(Failed.from_error(frame.id, bug))
             return
-        self._emit(Accepted(frame.id))
-        with self._lock:
-            self._engine_for(frame.entry).submit(work)
+        try:
+            with self._lock:
+                self._engine_for(frame.entry).submit(work)
+        except AppError as error:
+            work.fail(error)
 
     def _register(self, frame: Submit | Load) -> Work:
         """Runs the task's own checks, so anything may be raised; nothing is registered then."""
         if self._draining.is_set():
             raise ShuttingDown("the server is shutting down; try again", retry_after_s=10)
-        request = Request.create(frame, self.device, self._emit_end, self._spool, self._encoders)
+        request = Request.create(frame, self._around)
         work = request.work()
         with self._lock:
-            self._refuse_if_full()
             if frame.id in self._requests:
-                raise QueueFull(f"a request with the id {frame.id} is running already")
+                raise RequestIdTaken(f"a request with the id {frame.id} is running already")
             self._requests[frame.id] = request
         return work
-
-    def _refuse_if_full(self) -> None:
-        waiting = sum(engine.waiting() for engine in self._engines.values())
-        if waiting >= self._max_queue:
-            raise QueueFull(
-                f"{waiting} requests wait already, the most that may",
-                details={"waiting": waiting, "max": self._max_queue},
-                retry_after_s=RETRY_AFTER_QUEUE_S,
-            )
 
     def _engine_for(self, entry: Entry) -> Engine:
         engine = self._engines.get(entry.key)
         if engine is None:
-            create = ENGINES[FAMILIES[entry.family or ""].engine]
-            engine = create(entry.name, lambda work: self._lease(entry, work), self._gate)
+            memory = BundleMemory(entry, self._cache, self._on_loading, self._recover)
+            engine = create_engine(entry, memory, self._run, self._gate, self._batch_window_s)
             self._engines[entry.key] = engine
         return engine
 
-    def _lease(self, entry: Entry, work: Work) -> AbstractContextManager[Bundle]:
-        return self._cache.lease(
-            Want(entry, work.estimate_bytes, work.reserve_bytes, work.token.check, work.loading)
-        )
-
     def _load(self, entry: Entry) -> Bundle:
-        return FAMILIES[entry.family or ""].load(entry, self.device)
+        with self._run.disturbed():
+            return FAMILIES[entry.family or ""].load(entry, self.device)
+
+    def _free_memory(self) -> None:
+        with self._run.disturbed():
+            empty_cache(self.device)
+
+    def _on_loading(self, key: str, fraction: float, size_bytes: int | None) -> None:
+        """A load got further: tell everybody who waits for it."""
+        with self._lock:
+            waiting = [r for r in self._requests.values() if r.entry.key == key]
+        for request in waiting:
+            request.loading(fraction, size_bytes)
+        if fraction == 1.0:
+            # Who asks what is loaded after this should be told.
+            self._emit(Heartbeat(self.stats()))
+
+    def _recover(self) -> None:
+        empty_cache(self.device)
+        self._cache.evict_idle()
 
     def _cancel(self, request_id: str) -> None:
         with self._lock:
             request = self._requests.get(request_id)
-            engines = list(self._engines.values())
+            engine = self._engines.get(request.entry.key) if request else None
         if request is not None:
             request.token.cancel()
-            for engine in engines:
-                engine.cancel(request_id)
+            if not request.started:
+                # Wherever it waits: for a load, or at the gate, that may be long.
+                request.fail(Cancelled("the request was cancelled while it waited"))
+        if engine is not None:
+            engine.cancel(request_id)
 
-    def _unload(self, frame: Unload) -> None:
+    def _make_room(self, frame: Unload | GiveUp) -> None:
+        if isinstance(frame, GiveUp):
+            try:
+                self._cache.give_up(frame.size_bytes, frame.evict)
+            finally:
+                # Whatever happened: until then the gateway grants nothing.
+                self._emit(GaveUp(self._share.share_bytes))
+            return
         try:
-            self._cache.unload(frame.key)
+            self._unload(frame)
             self._emit(Result(frame.id))
         except AppError as error:
             self._emit(Failed.from_error(frame.id, error))
+        except Exception:
+            log.exception("unload_failed", model=frame.key)
+            bug = InferenceFailed("the model could not be unloaded; the server's log says why")
+            self._emit(Failed.from_error(frame.id, bug))
         self.tidy()
+
+    def _unload(self, frame: Unload) -> None:
+        def end_requests() -> None:
+            reason = ModelUnloaded("the model was unloaded by its operator", should_retry=False)
+            self._end_requests(reason, frame.key)
+
+        if frame.force:
+            end_requests()
+        # Once more for those who came in between: from here on nobody gets a lease.
+        self._cache.unload(frame.key, frame.wait_s, end_requests if frame.force else None)
 
     def _emit_end(self, event: Event) -> None:
         """Pass on a request's event; its last one also ends its bookkeeping."""
