@@ -5,26 +5,25 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-import structlog
-
-from onebox.core.errors import AppError, WorkerLost
+from onebox.core.errors import AppError, ShuttingDown, WorkerLost
 from onebox.core.media import Spool
 from onebox.core.plugins import FAMILIES
-from onebox.runtime.wire import Event, Heartbeat, Start, ToWorker
+from onebox.runtime.memory_pool import MemoryPools
+from onebox.runtime.wire import FromWorker, Heartbeat, Start, ToWorker
 from onebox.runtime.worker.start import create_worker
 from onebox.runtime.worker.worker import Worker
 from onebox.runtime.worker_client import WorkerClient
-
-log = structlog.get_logger(__name__)
 
 TIDY_S = 1.0
 
 
 class InlineWorkerClient(WorkerClient):
-    """Runs the same `Worker` in this process."""
+    """Runs the same `Worker` in this process, where nothing can kill one that hangs."""
 
-    def __init__(self, start: Start, spool: Spool, is_current: Callable[[str], bool]) -> None:
-        super().__init__(start.index, spool, is_current)
+    def __init__(
+        self, start: Start, spool: Spool, pools: MemoryPools, is_current: Callable[[str], bool]
+    ) -> None:
+        super().__init__(start.index, spool, pools, is_current)
         self._start_frame = start
         self._worker: Worker | None = None
         self._life: asyncio.Task[None] | None = None
@@ -40,8 +39,9 @@ class InlineWorkerClient(WorkerClient):
         self._set_state("stopped", "the server is shutting down")
         if worker is not None:
             await asyncio.to_thread(worker.close, grace_s)
+        self._end_life(ShuttingDown("the server is shutting down; try again", retry_after_s=10))
 
-    async def _send(self, frame: ToWorker) -> None:
+    def _send(self, frame: ToWorker) -> None:
         if self._worker is None:
             raise WorkerLost("the worker is not running", retry_after_s=1)
         self._worker.handle(frame)
@@ -61,8 +61,9 @@ class InlineWorkerClient(WorkerClient):
         while True:
             self._on_heartbeat(Heartbeat(worker.stats()))
             await asyncio.sleep(TIDY_S)
+            self._fail_overdue()
             await asyncio.to_thread(worker.tidy)
 
-    def _emit(self, event: Event) -> None:
+    def _emit(self, frame: FromWorker) -> None:
         """Called on the worker's threads."""
-        self._loop.call_soon_threadsafe(self._on_event, event)
+        self._loop.call_soon_threadsafe(self._dispatch, frame)

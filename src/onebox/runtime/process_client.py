@@ -1,66 +1,70 @@
-"""A worker in a process of its own: started, watched, restarted when it dies."""
+"""A worker in a process of its own: started, watched, restarted when it dies or hangs."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import sys
-import time
-from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable
+import signal
+from collections.abc import Awaitable, Callable, Mapping
 
-import msgspec
 import structlog
 
-from onebox.core.errors import InferenceFailed, ShuttingDown, WorkerLost
+from onebox.core.errors import AppError, ShuttingDown, WorkerLost
 from onebox.core.media import Spool
-from onebox.runtime.wire import (
-    LENGTH,
-    FromWorker,
-    Heartbeat,
-    Hello,
-    Shutdown,
-    Start,
-    ToWorker,
-    Unfit,
-    frame_length,
-    from_worker_decoder,
-    pack,
-)
+from onebox.runtime.backoff import Backoff
+from onebox.runtime.memory_pool import MemoryPools
+from onebox.runtime.wire import FromWorker, Shutdown, Start, ToWorker
 from onebox.runtime.worker_client import WorkerClient
+from onebox.runtime.worker_process import WorkerProcess
 
 log = structlog.get_logger(__name__)
 
-FIRST_BACKOFF_S = 0.5
-LAST_BACKOFF_S = 30.0
-HEALTHY_AFTER_S = 60.0
+WATCH_S = 1.0
+# A worker that has said nothing for so long and owes an answer is taken for dead.
+SILENT_S = 10.0
+# Libraries may come from a slow disk; after this it will not come up.
+START_S = 300.0
 EXIT_MARGIN_S = 5.0
+LOAD_PATIENCE = 10
+
+Spawn = Callable[[Callable[[FromWorker], None], Mapping[str, str]], Awaitable[WorkerProcess]]
 
 
 class ProcessWorkerClient(WorkerClient):
-    """Owns one worker process. When it ends, its requests get WorkerLost and another is started."""
+    """Owns one worker process. When it ends, its requests get WorkerLost and another is started.
+
+    Args:
+        hang_timeout_s: for how long a worker may be silent, or owe an answer, before it is killed.
+        spawn: starts a process that gives its frames to the first argument.
+    """
 
     def __init__(
         self,
         start: Start,
         spool: Spool,
+        pools: MemoryPools,
         is_current: Callable[[str], bool],
         *,
+        hang_timeout_s: float,
         log_level: str,
         log_format: str,
+        spawn: Spawn = WorkerProcess.spawn,
     ) -> None:
-        super().__init__(start.index, spool, is_current)
+        super().__init__(start.index, spool, pools, is_current)
         self._start_frame = start
+        self._hang_timeout_s = hang_timeout_s
+        self._spawn = spawn
         self._environment = {
             **os.environ,
             "ONEBOX_LOG_LEVEL": log_level,
             "ONEBOX_LOG_FORMAT": log_format,
         }
-        self._process: Process | None = None
-        self._write_lock = asyncio.Lock()
+        self._process: WorkerProcess | None = None
         self._supervisor: asyncio.Task[None] | None = None
+        self._backoff = Backoff()
         self._closing = False
-        self.restarts = 0
+        self._recycling: str | None = None
+        self._killed_for: str | None = None
 
     async def start(self) -> None:
         self._supervisor = asyncio.create_task(self._supervise(), name=f"worker-{self.index}")
@@ -68,11 +72,11 @@ class ProcessWorkerClient(WorkerClient):
     async def close(self, grace_s: float) -> None:
         self._closing = True
         process = self._process
-        if process is not None and process.returncode is None:
+        if process is not None and process.running:
             if self.state != "ready":
                 # Still importing: it has no request, and would read a frame only seconds from now.
                 process.kill()
-            await self._send_quietly(Shutdown(grace_s))
+            self._send_quietly(Shutdown(grace_s))
             try:
                 await asyncio.wait_for(process.wait(), grace_s + EXIT_MARGIN_S)
             except TimeoutError:
@@ -80,97 +84,119 @@ class ProcessWorkerClient(WorkerClient):
         if self._supervisor is not None:
             self._supervisor.cancel()
             await asyncio.gather(self._supervisor, return_exceptions=True)
-        self._fail_pending(ShuttingDown("the server is shutting down; try again", retry_after_s=10))
+        self._end_life(ShuttingDown("the server is shutting down; try again", retry_after_s=10))
         self._set_state("stopped", "the server is shutting down")
 
-    async def _send(self, frame: ToWorker) -> None:
-        process = self._process
-        if process is None or process.stdin is None or process.returncode is not None:
-            raise WorkerLost(
-                "the worker process is not running; it is being restarted", retry_after_s=1
-            )
-        try:
-            async with self._write_lock:
-                process.stdin.write(pack(frame))
-                await process.stdin.drain()
-        except (ConnectionError, RuntimeError) as error:
-            raise WorkerLost(
-                "the worker process ended; it is being restarted", retry_after_s=1
-            ) from error
+    def _send(self, frame: ToWorker) -> None:
+        if self._process is None:
+            raise WorkerLost("the worker process is being started", retry_after_s=1)
+        self._process.send(frame)
 
     async def _supervise(self) -> None:
-        backoff_s = FIRST_BACKOFF_S
         while not self._closing:
-            started = time.monotonic()
-            await self._run_once()
+            if self.state != "failed":
+                self._set_state("starting", "the worker is starting")
+            try:
+                cause = await self._live()
+            except Exception as error:
+                # Without this task no worker would ever be started again.
+                log.exception("worker_not_started", device_index=self.index)
+                cause = f"it could not be started: {type(error).__name__}"
             if self._closing:
                 return
-            if time.monotonic() - started > HEALTHY_AFTER_S:
-                backoff_s = FIRST_BACKOFF_S
-            self.restarts += 1
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(2 * backoff_s, LAST_BACKOFF_S)
+            await self._rest(cause)
 
-    async def _run_once(self) -> None:
-        """One life of the worker process, from spawn to end."""
-        if self.state != "failed":
-            self._set_state("starting", "the worker is starting")
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "onebox.runtime.worker",
-            stdin=PIPE,
-            stdout=PIPE,
-            env=self._environment,
-        )
-        try:
-            await self._send_quietly(self._start_frame)
-            await self._read_frames(self._process)
-        finally:
-            await self._reap(self._process)
-
-    async def _read_frames(self, process: Process) -> None:
-        assert process.stdout is not None
-        try:
-            while True:
-                length = frame_length(await process.stdout.readexactly(LENGTH.size))
-                self._dispatch(from_worker_decoder.decode(await process.stdout.readexactly(length)))
-        except asyncio.IncompleteReadError:
+    async def _rest(self, cause: str) -> None:
+        """Between two lives: after many short ones in a row requests are not kept waiting."""
+        if self._recycling is not None:
+            self._recycling = None
             return
-        except (InferenceFailed, msgspec.DecodeError):
-            log.exception("worker_sent_garbage", device_index=self.index)
+        log.error("worker_ended", cause=cause, device_index=self.index)
+        wait_s = self._backoff.next_s(asyncio.get_running_loop().time())
+        if self._backoff.hopeless and self.unfit is None:
+            self.retry_after_s = wait_s
+            self._set_state(
+                "failed",
+                f"the worker of device {self.index} ended {self._backoff.failures} times in a row "
+                f"({cause}); it is tried again every {wait_s:g} s",
+            )
+        await asyncio.sleep(wait_s)
 
-    def _dispatch(self, frame: FromWorker) -> None:
-        match frame:
-            case Hello():
-                log.info(
-                    "worker_ready",
-                    pid=frame.pid,
-                    device=frame.device.id,
-                    budget_bytes=frame.budget_bytes,
-                )
-                self._on_hello(frame)
-            case Unfit():
-                self._set_state("failed", frame.message)
-            case Heartbeat():
-                self._on_heartbeat(frame)
-            case _:
-                self._on_event(frame)
-
-    async def _reap(self, process: Process) -> None:
-        """Whatever ended the reading, the process is gone and every request answered when this
-        returns.
-        """
-        if process.returncode is None and not self._closing:
+    async def _live(self) -> str:
+        """One life of the worker process, from spawn to end. Returns what ended it."""
+        self._killed_for = self.unfit = None
+        try:
+            process = await self._spawn(self._dispatch, self._environment)
+        except OSError as error:
+            return f"it could not be started: {error}"
+        self._process = process
+        watch = asyncio.create_task(self._watch(process))
+        try:
+            self._send_quietly(self._start_frame)
+            await process.wait()
+        finally:
+            watch.cancel()
             process.kill()
-        lost = WorkerLost(
-            "the worker process ended unexpectedly; it is being restarted", retry_after_s=2
-        )
+        cause = self._killed_for or _ending(process.returncode)
         if not self._closing:
-            self._fail_pending(lost)
             if self.state == "ready":
                 self._set_state("starting", "the worker process ended and is being restarted")
-        self.last_stats = None
-        await process.wait()
-        if not self._closing:
-            log.error("worker_ended", returncode=process.returncode, device_index=self.index)
+            self._end_life(_lost(cause))
+        return cause
+
+    async def _watch(self, process: WorkerProcess) -> None:
+        """Kill a worker that hangs; restart one that asks for it, once nothing runs."""
+        loop = asyncio.get_running_loop()
+        born = loop.time()
+        while True:
+            await asyncio.sleep(WATCH_S)
+            owed_s = self._fail_overdue()
+            silent_s = loop.time() - self.last_heard if self.state == "ready" else 0.0
+            late = self.state != "ready" and loop.time() - born > START_S
+            if reason := self._failure(owed_s, silent_s, late=late):
+                log.error("worker_killed", reason=reason, device_index=self.index)
+                self._killed_for = reason
+                process.kill()
+            elif self._wants_restart():
+                log.warning("worker_recycled", reason=self._recycling, device_index=self.index)
+                self._set_state("starting", "the worker is being restarted to get memory back")
+                self._send_quietly(Shutdown(0))
+                # This task ends with the process.
+                await asyncio.sleep(EXIT_MARGIN_S)
+                process.kill()
+
+    def _failure(self, owed_s: float, silent_s: float, *, late: bool) -> str | None:
+        """Why the worker is to be killed, if it is."""
+        if late:
+            return f"it did not come up within {START_S:.0f} s"
+        if self.last_stats is not None and self.last_stats.failure is not None:
+            return self.last_stats.failure
+        if silent_s >= self._hang_timeout_s or (silent_s >= SILENT_S and owed_s):
+            return f"no sign of life for {silent_s:.0f} s"
+        bundles = self.last_stats.bundles if self.last_stats else ()
+        # A load cannot be interrupted, and may take long.
+        loads = any(bundle.state == "loading" for bundle in bundles)
+        if owed_s >= self._hang_timeout_s * (LOAD_PATIENCE if loads else 1):
+            return f"a request did not stop for {owed_s:.0f} s"
+        return None
+
+    def _wants_restart(self) -> bool:
+        if self.state != "ready" or self.pending or self.last_stats is None:
+            return False
+        self._recycling = self.last_stats.wants_restart
+        return self._recycling is not None
+
+
+def _lost(cause: str) -> AppError:
+    return WorkerLost(
+        f"the worker process ended unexpectedly ({cause}); it is being restarted", retry_after_s=2
+    )
+
+
+def _ending(returncode: int | None) -> str:
+    if returncode is not None and returncode < 0:
+        try:
+            return f"signal {signal.Signals(-returncode).name}"
+        except ValueError:
+            return f"signal {-returncode}"
+    return f"exit status {returncode}"

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from onebox.core.contracts import Device
 from onebox.core.errors import WorkerUnready
+from onebox.runtime.memory_pool import MemoryPools
+from onebox.runtime.placement import WorkerView, choose_worker
+from onebox.runtime.wire import BundleStats
 from onebox.runtime.worker_client import WorkerClient
 
 START_TIMEOUT_S = 120.0
@@ -20,10 +23,15 @@ class WorkerPool:
 
     Args:
         create: makes the client of the n-th chosen device.
+        replicate_at: with so many requests for a model at its worker, a free one gets it too.
     """
 
-    def __init__(self, create: Callable[[int], WorkerClient]) -> None:
+    def __init__(
+        self, create: Callable[[int], WorkerClient], pools: MemoryPools, *, replicate_at: int
+    ) -> None:
         self._create = create
+        self._pools = pools
+        self._replicate_at = replicate_at
         self.clients: list[WorkerClient] = []
         self._starter: asyncio.Task[None] | None = None
 
@@ -42,8 +50,18 @@ class WorkerPool:
         hello = self.clients[0].hello if self.clients else None
         return list(hello.chosen) if hello else []
 
-    def ready(self) -> bool:
-        return any(client.state == "ready" for client in self.clients)
+    def ready(self) -> list[WorkerClient]:
+        """The workers that are up."""
+        return [client for client in self.clients if client.state == "ready"]
+
+    def has_loaded(self, key: str) -> bool:
+        """Whether a worker has told of the bundle of an entry's key."""
+        stats = [client.last_stats for client in self.clients if client.last_stats is not None]
+        return any(b.key == key and b.state == "ready" for one in stats for b in one.bundles)
+
+    def lives(self) -> tuple[int, ...]:
+        """Changes whenever a worker came up, with nothing in its memory."""
+        return tuple(client.lives for client in self.clients)
 
     def reasons(self) -> list[str]:
         """Why workers are not ready, and what is wrong with their devices."""
@@ -51,28 +69,79 @@ class WorkerPool:
         problems = {problem for device in self.devices() for problem in device.problems}
         return reasons + sorted(problems)
 
-    async def wait_ready(self) -> None:
-        """Until the first worker is up. Raises WorkerUnready when it does not come up."""
+    async def wait_ready(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Until a worker is up. Raises WorkerUnready when none comes up."""
         if not self.clients:
             raise WorkerUnready("the server is still starting", retry_after_s=5)
-        await self.clients[0].wait_ready(START_TIMEOUT_S)
+        if self.ready():
+            return
+        starting = [client for client in self.clients if client.state == "starting"]
+        if not starting:
+            raise self.clients[0].unready()
+        waits = {asyncio.ensure_future(client.wait_ready(timeout_s)) for client in starting}
+        left = waits
+        try:
+            while left and not self.ready():
+                _, left = await asyncio.wait(left, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+        if not self.ready():
+            raise starting[0].unready()
 
-    async def place(self, key: str) -> WorkerClient:
-        """The worker for a checkpoint: one that has it loaded, else the least busy one.
+    async def place(
+        self,
+        key: str,
+        needed_bytes: Callable[[Device], Awaitable[int]],
+        timeout_s: float = START_TIMEOUT_S,
+    ) -> WorkerClient:
+        """The worker for a request to a checkpoint, by the rules of `choose_worker`.
 
-        Waits for a worker that is starting. Raises WorkerUnready when none comes up.
+        Waits for workers that are starting when none is up. Raises WorkerUnready when none comes.
+
+        Args:
+            needed_bytes: what weights and work take on a device.
         """
-        ready = [client for client in self.clients if client.state == "ready"]
+        ready = self.ready()
         if not ready:
-            await self.wait_ready()
-            ready = [self.clients[0]]
-        return min(ready, key=lambda client: (not _has_loaded(client, key), client.pending))
+            await self.wait_ready(min(timeout_s, START_TIMEOUT_S))
+            ready = self.ready()
+        if len(ready) == 1:
+            return ready[0]
+        assert ready[0].hello is not None
+        needed = await needed_bytes(ready[0].hello.device)
+        # A worker may have ended meanwhile.
+        views = [self._view(client, key) for client in self.ready() or ready]
+        chosen = choose_worker(views, needed, replicate_at=self._replicate_at)
+        return self.clients[chosen]
+
+    def _view(self, client: WorkerClient, key: str) -> WorkerView:
+        loaded = any(b.key == key and b.state != "leaving" for b in _bundles(client))
+        waiting = client.pending_keys().count(key)
+        pool = self._pools.pool_of(client)
+        # Workers of one pool lend each other what they do not use, and evict for each other.
+        sharers = [other for other in self.clients if self._pools.pool_of(other) == pool]
+        in_pool = [bundle for sharer in sharers for bundle in _bundles(sharer)]
+        used = sum(b.size_bytes + b.reserved_bytes for b in in_pool)
+        idle = sum(b.size_bytes for b in in_pool if not (b.leases or b.pinned))
+        limit = self._pools.limit_bytes(pool or "")
+        return WorkerView(
+            index=client.index,
+            loaded=loaded or waiting > 0,
+            waiting=waiting,
+            pending=client.pending,
+            free_bytes=limit - used,
+            idle_bytes=idle,
+            pool_bytes=limit,
+            loaded_bytes=sum(b.size_bytes for b in _bundles(client)),
+        )
 
     async def _start_others(self) -> None:
-        while True:
+        """The first one knows the devices as soon as it was up once."""
+        while not self.devices():
             try:
-                await self.wait_ready()
-                break
+                await self.clients[0].wait_ready(START_TIMEOUT_S)
             except WorkerUnready:
                 await asyncio.sleep(1)
         for index in range(1, len(self.devices())):
@@ -84,5 +153,6 @@ class WorkerPool:
         await client.start()
 
 
-def _has_loaded(client: WorkerClient, key: str) -> bool:
-    return client.last_stats is not None and any(b.key == key for b in client.last_stats.bundles)
+def _bundles(client: WorkerClient) -> tuple[BundleStats, ...]:
+    """What a worker has in memory, as last told."""
+    return client.last_stats.bundles if client.last_stats else ()
