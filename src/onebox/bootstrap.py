@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import os
 from dataclasses import dataclass
@@ -17,13 +18,23 @@ from onebox.core.plugins import load_plugins
 from onebox.core.settings import DEFAULT_ALIASES, Settings
 from onebox.registry.hash_store import HashStore
 from onebox.registry.registry import Registry
+from onebox.runtime.memory_pool import MemoryPools
+from onebox.runtime.pool_limit import PoolLimit
 from onebox.runtime.wire import Start
 from onebox.runtime.worker_client import WorkerClient
 from onebox.runtime.worker_pool import WorkerPool
+from onebox.services.admission import Admission
 from onebox.services.authenticator import Authenticator, stored_secret
+from onebox.services.catalogue import Catalogue
 from onebox.services.files import FileStore
+from onebox.services.footprints import Footprints
 from onebox.services.inference import Inference
 from onebox.services.metrics import Metrics
+from onebox.services.models import ModelControl
+from onebox.services.preload import Preloader
+from onebox.services.residency import Residency
+from onebox.services.running import RunningRequests
+from onebox.services.sizing import Sizing
 
 ADMIN_KEY_FILE = "admin.key"
 LINK_SECRET_FILE = "links.key"
@@ -41,24 +52,36 @@ class Services:
 
     settings: Settings
     registry: Registry
+    pools: MemoryPools
     pool: WorkerPool
+    sizing: Sizing
+    admission: Admission
+    running: RunningRequests
+    catalogue: Catalogue
     inference: Inference
+    residency: Residency
+    models: ModelControl
+    preloader: Preloader
     authenticator: Authenticator
     files: FileStore
     metrics: Metrics
     generated_key: str | None
     hash_store: HashStore
+    footprints: Footprints
     lock: FileLock
 
     async def start(self) -> None:
         """Bring up workers and registry; workers first, for they take seconds to import torch."""
         await self.pool.start()
         await asyncio.to_thread(self.registry.start)
+        await self.preloader.start()
 
     async def close(self) -> None:
+        await self.preloader.close()
         await self.pool.close(self.settings.shutdown_grace)
         await asyncio.to_thread(self.registry.stop)
         self.hash_store.close()
+        self.footprints.close()
         self.lock.release()
 
 
@@ -72,28 +95,63 @@ def build_services(settings: Settings) -> Services:
     spool.clear()
     hash_store = HashStore(settings.data_dir / "cache.db")
     registry = build_registry(settings, hash_store)
-    pool = WorkerPool(lambda index: _create_client(settings, spool, registry, index))
+    footprints = Footprints(settings.data_dir / "cache.db")
+    sizing = Sizing(registry, footprints)
+    pools = MemoryPools(PoolLimit(settings.memory_budget, lambda: pool.clients))
+    pool = WorkerPool(
+        lambda index: _create_client(settings, spool, pools, registry, index),
+        pools,
+        replicate_at=settings.replicate_at,
+    )
     metrics = Metrics(lambda: pool.clients)
+    admission = Admission(
+        max_waiting=settings.max_queue,
+        max_waiting_per_model=settings.max_queue_per_model,
+        max_per_caller=settings.max_per_caller,
+    )
+    running = RunningRequests()
+    catalogue = Catalogue(registry, pool.has_loaded)
     defaults = TaskDefaults(settings.default_inference_steps, settings.default_guidance_scale)
+    residency = Residency(pool, sizing, timeout_s=settings.request_timeout)
     link_secret, _ = stored_secret(settings.data_dir / LINK_SECRET_FILE, "")
     return Services(
         settings=settings,
         registry=registry,
+        pools=pools,
         pool=pool,
+        sizing=sizing,
+        admission=admission,
+        running=running,
+        catalogue=catalogue,
         inference=Inference(
-            registry,
+            catalogue,
             pool,
             spool,
             metrics,
+            admission,
+            running,
+            sizing,
             defaults,
             timeout_s=settings.request_timeout,
             log_prompts=settings.log_prompts,
         ),
+        residency=residency,
+        models=ModelControl(
+            registry,
+            pool,
+            pools,
+            residency,
+            sizing,
+            model_dirs=settings.model_dirs,
+            defaults=defaults,
+        ),
+        preloader=_create_preloader(settings, pool, catalogue, residency),
         authenticator=create_authenticator(settings, key),
         files=FileStore(settings.data_dir / "files", link_secret, ttl_s=settings.file_ttl),
         metrics=metrics,
         generated_key=key,
         hash_store=hash_store,
+        footprints=footprints,
         lock=lock,
     )
 
@@ -120,8 +178,20 @@ def create_authenticator(settings: Settings, generated_key: str | None = None) -
     )
 
 
+def _create_preloader(
+    settings: Settings, pool: WorkerPool, catalogue: Catalogue, residency: Residency
+) -> Preloader:
+    async def load(name: str) -> None:
+        entry = await catalogue.named(name)
+        async with contextlib.aclosing(residency.load(entry, caller="preload")) as events:
+            async for _ in events:
+                pass
+
+    return Preloader(settings.preload, load, pool.lives, pool.wait_ready)
+
+
 def _create_client(
-    settings: Settings, spool: Spool, registry: Registry, index: int
+    settings: Settings, spool: Spool, pools: MemoryPools, registry: Registry, index: int
 ) -> WorkerClient:
     start = Start(
         index=index,
@@ -130,20 +200,23 @@ def _create_client(
         memory_budget=settings.memory_budget,
         idle_timeout_s=settings.idle_timeout,
         lease_timeout_s=settings.lease_timeout,
-        max_queue=settings.max_queue,
+        leak_limit_bytes=int(settings.leak_limit),
+        batch_window_s=settings.batch_window,
         spool=str(settings.data_dir / "spool"),
     )
     if settings.worker == "inline":
         # Only here, on demand: it brings torch into the gateway.
         from onebox.runtime.inline_client import InlineWorkerClient
 
-        return InlineWorkerClient(start, spool, registry.is_current)
+        return InlineWorkerClient(start, spool, pools, registry.is_current)
     from onebox.runtime.process_client import ProcessWorkerClient
 
     return ProcessWorkerClient(
         start,
         spool,
+        pools,
         registry.is_current,
+        hang_timeout_s=settings.hang_timeout,
         log_level=settings.log_level,
         log_format=settings.log_format,
     )

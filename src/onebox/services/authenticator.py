@@ -29,9 +29,13 @@ class Caller:
     id: str
     scopes: frozenset[str]
 
+    def may(self, scope: Scope) -> bool:
+        """`admin` includes the others."""
+        return scope in self.scopes or "admin" in self.scopes
+
     def require(self, scope: Scope) -> None:
-        """Raises Forbidden without the scope. `admin` includes the others."""
-        if scope not in self.scopes and "admin" not in self.scopes:
+        """Raises Forbidden without the scope."""
+        if not self.may(scope):
             raise Forbidden(f"this needs the scope {scope}", details={"needed": scope})
 
 

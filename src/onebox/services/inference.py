@@ -5,57 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
-from typing import Any
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from functools import partial
 
 import structlog
 from pydantic import BaseModel
 
-from onebox.core.contracts import Device, Entry, Priority, Task, TaskDefaults
+from onebox.core.contracts import Device, TaskDefaults
 from onebox.core.errors import (
     AppError,
-    DeadlineExceeded,
-    InferenceFailed,
-    InvalidInput,
-    ModelBroken,
-    TaskNotSupported,
+    Cancelled,
+    OutOfMemory,
 )
 from onebox.core.media import MediaRef, Spool
-from onebox.core.plugins import FAMILIES, TASKS
-from onebox.core.results import Artifact, Timing
-from onebox.registry.registry import Registry
-from onebox.runtime.wire import SPOOL_ABOVE_BYTES, Event, Failed, Result, Submit
+from onebox.core.plugins import TASKS
+from onebox.core.results import Artifact
+from onebox.runtime.exchange import Exchange
+from onebox.runtime.wire import SPOOL_ABOVE_BYTES, Event, Failed, Loading, Result, Started, Submit
 from onebox.runtime.worker_client import WorkerClient
 from onebox.runtime.worker_pool import WorkerPool
+from onebox.services.admission import Admission, Ticket
+from onebox.services.authenticator import Caller
+from onebox.services.catalogue import Catalogue
 from onebox.services.metrics import Metrics
+from onebox.services.request import Options, Outcome, Prepared, require_task
+from onebox.services.running import RunningRequest, RunningRequests
+from onebox.services.sizing import Sizing
 
 log = structlog.get_logger(__name__)
-
-# How much longer than the worker the gateway waits: it only steps in when a worker hangs.
-HANG_MARGIN_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """A request that may be queued: its model is known and its input leaves nothing open."""
-
-    id: str
-    task: Task[Any]
-    entry: Entry
-    input: BaseModel
-    caller: str
-    priority: Priority = "interactive"
-    timeout_s: float = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """A finished request; every artifact has its bytes."""
-
-    prepared: Prepared
-    artifacts: tuple[Artifact, ...]
-    timing: Timing
 
 
 class Inference:
@@ -63,181 +41,251 @@ class Inference:
 
     def __init__(
         self,
-        registry: Registry,
+        catalogue: Catalogue,
         pool: WorkerPool,
         spool: Spool,
         metrics: Metrics,
+        admission: Admission,
+        running: RunningRequests,
+        sizing: Sizing,
         defaults: TaskDefaults,
         *,
         timeout_s: float,
         log_prompts: bool,
     ) -> None:
-        self._log_prompts = log_prompts
-        self._registry = registry
+        self._catalogue = catalogue
         self._pool = pool
         self._spool = spool
         self._metrics = metrics
+        self._admission = admission
+        self._running = running
+        self._sizing = sizing
         self._defaults = defaults
         self._timeout_s = timeout_s
-        self._estimates: dict[tuple[str, str], int] = {}
+        self._log_prompts = log_prompts
 
     async def prepare(
-        self, task_name: str, request: BaseModel, *, model: str | None, caller: str
+        self,
+        task_name: str,
+        request: BaseModel,
+        *,
+        model: str | None,
+        caller: Caller,
+        options: Options,
     ) -> Prepared:
         """Find the model and fill in the input.
 
         Raises ModelNotFound, ModelBroken, TaskNotSupported, InvalidInput.
         """
         task = TASKS[task_name]
-        entry = await asyncio.to_thread(self._find, task_name, model)
-        _require_task(entry, task_name)
+        entry = await self._catalogue.find(task_name, model)
+        # For the line that the access log writes when the request has ended.
+        structlog.contextvars.bind_contextvars(task=task_name, model=entry.name)
+        require_task(entry, task_name)
         resolved = task.resolve(request, entry, self._defaults)
+        timeout_s = min(options.timeout_s or self._timeout_s, self._timeout_s)
         return Prepared(
-            secrets.token_hex(8), task, entry, resolved, caller, timeout_s=self._timeout_s
+            id=secrets.token_hex(8),
+            task=task,
+            entry=entry,
+            input=resolved,
+            caller=caller.id,
+            options=options,
+            deadline=time.monotonic() + timeout_s,
         )
 
     async def run(self, prepared: Prepared) -> Outcome:
         """Raises the AppError that the request ended in."""
-        async with contextlib.aclosing(self.stream(prepared)) as events:
-            async for event in events:
-                if isinstance(event, Outcome):
-                    return event
-        raise InferenceFailed("the worker gave no answer")
+        async with self._exchange(prepared, only_end=True) as exchange:
+            return await self._collect(prepared, await anext(exchange))
 
     async def stream(self, prepared: Prepared) -> AsyncGenerator[Event | Outcome, None]:
         """Events as they come, then the Outcome. Leaving early cancels. Raises as `run` does."""
+        outcome: Outcome | None = None
+        async with self._exchange(prepared, only_end=False) as exchange:
+            async for event in exchange:
+                if isinstance(event, Result | Failed):
+                    outcome = await self._collect(prepared, event)
+                else:
+                    yield event
+        # It has ended, however long its client takes to read this.
+        assert outcome is not None
+        yield outcome
+
+    @contextlib.asynccontextmanager
+    async def _exchange(self, prepared: Prepared, *, only_end: bool) -> AsyncIterator[Exchange]:
+        """The request at its worker; known among the running ones, and counted when it ends."""
+        running = self._enter(prepared)
         status = "cancelled"
         try:
-            async with contextlib.aclosing(self._events(prepared)) as events:
-                async for event in events:
-                    if isinstance(event, Failed):
-                        raise event.to_error()
-                    if isinstance(event, Result):
-                        outcome = await self._collect(prepared, event)
-                        status = "ok"
-                        yield outcome
-                    else:
-                        yield event
+            async with self._admitted(prepared, running, only_end) as exchange:
+                yield exchange
+            status = "ok"
         except AppError as error:
             status = error.code
+            if isinstance(error, OutOfMemory) and error.retry_after_s is None:
+                worker, key = running.worker or 0, prepared.entry.key
+                error.retry_after_s = self._admission.retry_after_s(worker, key)
+            raise
+        except Exception:
+            status = AppError.code
             raise
         finally:
+            self._running.leave(running)
             self._metrics.prediction(prepared.task.name, prepared.entry.name, status)
 
-    async def _events(self, prepared: Prepared) -> AsyncGenerator[Event, None]:
-        client = await self._pool.place(prepared.entry.key)
-        request, spooled = await asyncio.to_thread(self._spool_large_parts, prepared.input)
+    @contextlib.asynccontextmanager
+    async def _admitted(
+        self, prepared: Prepared, running: RunningRequest, only_end: bool
+    ) -> AsyncIterator[Exchange]:
+        entry, spooled = prepared.entry, list[str]()
+        client = await self._place(prepared, running)
         try:
-            submit = await self._submit_frame(prepared, request, client)
-            deadline = asyncio.get_running_loop().time() + prepared.timeout_s + HANG_MARGIN_S
-            async with contextlib.aclosing(client.submit(submit)) as events:
-                while event := await _next_event(events, deadline, prepared.timeout_s):
-                    yield event
+            with self._admission.enter(
+                client.index, entry.key, entry.name, prepared.caller
+            ) as ticket:
+                request = await self._spool_large_parts(prepared.input, spooled)
+                submit = await self._submit_frame(prepared, request, client)
+                _attach(running, client, submit.id)
+                observe = self._observer(prepared, client, running, ticket)
+                async with client.submit(submit, observe, only_end=only_end) as exchange:
+                    yield exchange
         finally:
             for spool_id in spooled:
                 self._spool.discard(spool_id)
+
+    def _enter(self, prepared: Prepared) -> RunningRequest:
+        return self._running.enter(
+            prepared.id,
+            prepared.options.client_id,
+            prepared.caller,
+            task=prepared.task.name,
+            model=prepared.entry.name,
+            key=prepared.entry.key,
+            priority=prepared.options.priority,
+        )
+
+    async def _place(self, prepared: Prepared, running: RunningRequest) -> WorkerClient:
+        if self._pool.ready():
+            return await self._placed(prepared)
+        # Only so many may wait for a worker to come up, and who is cancelled waits no longer.
+        with self._admission.lobby():
+            placing = asyncio.ensure_future(self._placed(prepared))
+            running.on_cancel = partial(_stop, placing)
+            try:
+                return await placing
+            except asyncio.CancelledError:
+                if running.cancelled:
+                    raise Cancelled("the request was cancelled") from None
+                raise
+
+    async def _placed(self, prepared: Prepared) -> WorkerClient:
+        async def needed_bytes(device: Device) -> int:
+            weights = await self._sizing.weights(prepared.entry, device)
+            working = self._sizing.working(prepared.entry, prepared.task, prepared.input, device)
+            return weights.expected_bytes + working.expected_bytes
+
+        return await self._pool.place(prepared.entry.key, needed_bytes, prepared.left_s())
 
     async def _submit_frame(
         self, prepared: Prepared, request: BaseModel, client: WorkerClient
     ) -> Submit:
         assert client.hello is not None
+        device = client.hello.device
+        weights = await self._sizing.weights(prepared.entry, device)
+        working = self._sizing.working(prepared.entry, prepared.task, prepared.input, device)
         return Submit(
             id=prepared.id,
             task=prepared.task.name,
             entry=prepared.entry,
             input=request.model_dump(),
             caller=prepared.caller,
-            priority=prepared.priority,
-            timeout_s=prepared.timeout_s,
-            estimate_bytes=await self._estimate(prepared.entry, client.hello.device),
+            priority=prepared.options.priority,
+            timeout_s=prepared.left_s(),
+            estimate_bytes=weights.expected_bytes,
+            reserve_bytes=working.expected_bytes,
         )
 
-    async def _estimate(self, entry: Entry, device: Device) -> int:
-        """Bytes the weights take, from headers; read once per checkpoint and device."""
-        key = (entry.key, device.id)
-        if key not in self._estimates:
-            family = FAMILIES[entry.family or ""]
-            self._estimates[key] = await asyncio.to_thread(
-                lambda: family.estimate(self._registry.on_disk(entry), device)
-            )
-        return self._estimates[key]
+    def _observer(
+        self, prepared: Prepared, client: WorkerClient, running: RunningRequest, ticket: Ticket
+    ) -> Callable[[Event], None]:
+        """Follows the events of a request for all who ask about it, and remembers its sizes."""
+        assert client.hello is not None
+        device = client.hello.device
 
-    def _spool_large_parts(self, request: BaseModel) -> tuple[BaseModel, list[str]]:
-        """The input with its large binary parts in the spool, and their ids there."""
+        def observe(event: Event) -> None:
+            running.observe(event)
+            match event:
+                case Started():
+                    ticket.started()
+                case Loading(size_bytes=int(size_bytes)):
+                    self._sizing.remember_weights(prepared.entry, device, size_bytes)
+                case Result(peak_bytes=int(peak_bytes)):
+                    self._sizing.remember_working(
+                        prepared.entry, prepared.task, prepared.input, device, peak_bytes
+                    )
+
+        return observe
+
+    async def _spool_large_parts(self, request: BaseModel, spooled: list[str]) -> BaseModel:
+        """The input with its large binary parts in the spool; adds their ids to `spooled`."""
         large: dict[str, MediaRef] = {}
-        for name in type(request).model_fields:
-            value = getattr(request, name)
+        for name, value in request:
             if isinstance(value, MediaRef) and value.data and len(value.data) > SPOOL_ABOVE_BYTES:
-                file_id = self._spool.put(value.data)
+                file_id = await self._put(value.data, spooled)
                 large[name] = MediaRef(media_type=value.media_type, file_id=file_id)
-        return request.model_copy(update=large), [media.file_id or "" for media in large.values()]
+        return request.model_copy(update=large) if large else request
 
-    async def _collect(self, prepared: Prepared, result: Result) -> Outcome:
-        artifacts = [
-            await asyncio.to_thread(self._with_bytes, artifact) for artifact in result.artifacts
-        ]
-        self._metrics.timing(prepared.task.name, prepared.entry.name, result.timing)
-        log.info(
-            "finished",
-            task=prepared.task.name,
-            model=prepared.entry.name,
-            queue_s=round(result.timing.queue_s, 3),
-            run_s=round(result.timing.run_s, 3),
-            **(_texts(prepared.input) if self._log_prompts else {}),
+    async def _put(self, data: bytes, spooled: list[str]) -> str:
+        """Once begun it is waited for, or its file would stay when the client leaves meanwhile."""
+        writing = asyncio.ensure_future(asyncio.to_thread(self._spool.put, data))
+        try:
+            return await asyncio.shield(writing)
+        finally:
+            spooled.append(await writing)
+
+    async def _collect(self, prepared: Prepared, end: Event) -> Outcome:
+        """What a request's last event brought. Raises the error that it tells of."""
+        if isinstance(end, Failed):
+            raise end.to_error()
+        assert isinstance(end, Result)
+        artifacts = end.artifacts
+        if any(artifact.spool_id is not None for artifact in artifacts):
+            # All in one go and to the end, so that no file stays when the client leaves meanwhile.
+            artifacts = await asyncio.shield(asyncio.to_thread(self._with_bytes, artifacts))
+        timing = end.timing
+        structlog.contextvars.bind_contextvars(
+            queue_s=round(timing.queue_s, 3), run_s=round(timing.run_s, 3)
         )
-        return Outcome(prepared, tuple(artifacts), result.timing)
+        self._metrics.timing(prepared.task.name, prepared.entry.name, end.timing)
+        if self._log_prompts:
+            log.info("finished", task=prepared.task.name, **_texts(prepared.input))
+        return Outcome(prepared, artifacts, end.timing)
 
-    def _with_bytes(self, artifact: Artifact) -> Artifact:
-        if artifact.spool_id is None:
-            return artifact
-        return Artifact(
-            artifact.media_type, self._spool.take(artifact.spool_id), None, artifact.meta
+    def _with_bytes(self, artifacts: Sequence[Artifact]) -> tuple[Artifact, ...]:
+        return tuple(
+            artifact
+            if artifact.spool_id is None
+            else Artifact(
+                artifact.media_type, self._spool.take(artifact.spool_id), None, artifact.meta
+            )
+            for artifact in artifacts
         )
 
-    def _find(self, task_name: str, model: str | None) -> Entry:
-        if model is None:
-            entry = self._registry.default_for(task_name)
-        else:
-            entry = self._registry.resolve(model, task=task_name)
-        return self._registry.ensure_fresh(entry)
+
+def _stop(task: asyncio.Future[WorkerClient]) -> None:
+    task.cancel()
 
 
-async def _next_event(
-    events: AsyncGenerator[Event, None], deadline: float, timeout_s: float
-) -> Event | None:
-    """The next event, or None after the last. Raises DeadlineExceeded when a worker hangs."""
-    try:
-        async with asyncio.timeout_at(deadline):
-            return await anext(events, None)
-    except TimeoutError:
-        raise DeadlineExceeded(
-            f"the request did not finish within {timeout_s:g} s", details={"timeout_s": timeout_s}
-        ) from None
+def _attach(running: RunningRequest, client: WorkerClient, wire_id: str) -> None:
+    """From now on a cancel goes to the worker. Raises Cancelled when one came before."""
+    if running.cancelled:
+        raise Cancelled("the request was cancelled")
+    running.worker = client.index
+    running.state = "queued"
+    running.on_cancel = lambda: client.cancel(wire_id)
 
 
 def _texts(request: BaseModel) -> dict[str, str]:
     """What a client wrote: prompts and other text of the input."""
     return {name: value for name, value in request if isinstance(value, str)}
-
-
-def _require_task(entry: Entry, task_name: str) -> None:
-    if entry.status == "broken":
-        raise ModelBroken(f"{entry.name} cannot be used: {entry.reason}", param="model")
-    if task_name not in entry.tasks:
-        can = ", ".join(entry.tasks) or "nothing that this server knows"
-        raise TaskNotSupported(
-            f"{entry.name} cannot do {task_name}; it can do: {can}",
-            param="model",
-            details={"task": task_name, "tasks": list(entry.tasks)},
-        )
-
-
-def refuse_client_files(request: BaseModel) -> None:
-    """A client names its files by upload only; a spool id in a request is not its own.
-
-    Raises InvalidInput.
-    """
-    for name in type(request).model_fields:
-        value = getattr(request, name)
-        if isinstance(value, MediaRef) and value.file_id is not None:
-            raise InvalidInput(f"{name}: there is no stored file of that id", param=name)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from onebox.core.results import Timing
+from onebox.runtime.wire import WorkerStats
 from onebox.runtime.worker_client import WorkerClient
 
+T = TypeVar("T", Counter, Gauge, Histogram)
+
 ROUTE_LABELS = ("route", "method", "status")
+WORKER_LABELS = ("device", "worker")
 HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 
@@ -25,17 +30,18 @@ class Metrics:
 
     def __init__(self, clients: Callable[[], Iterable[WorkerClient]]) -> None:
         self._registry = CollectorRegistry()
-        self.requests = Counter(
+        self._children: dict[tuple[Any, ...], Any] = {}
+        self._requests = Counter(
             "http_requests_total", "HTTP requests answered.", ROUTE_LABELS, registry=self._registry
         )
-        self.durations = Histogram(
+        self._durations = Histogram(
             "http_request_duration_seconds",
             "Time to the last byte.",
             ROUTE_LABELS,
             buckets=HTTP_BUCKETS,
             registry=self._registry,
         )
-        self.active = Gauge(
+        self._active = Gauge(
             "http_requests_active",
             "HTTP requests being served.",
             ("route", "method"),
@@ -63,14 +69,33 @@ class Metrics:
         )
         self._registry.register(_WorkerCollector(clients))
 
+    def entered(self, route: str, method: str) -> None:
+        """A request came to a route."""
+        self._child(self._active, route, method).inc()
+
+    def left(self, route: str, method: str) -> None:
+        """It is not being served any more."""
+        self._child(self._active, route, method).dec()
+
+    def answered(self, route: str, method: str, status: str, elapsed_s: float) -> None:
+        self._child(self._requests, route, method, status).inc()
+        self._child(self._durations, route, method, status).observe(elapsed_s)
+
     def prediction(self, task: str, model: str, status: str) -> None:
         """A request to a model ended; `status` is "ok", "cancelled" or an error code."""
-        self._predictions.labels(task, model, status).inc()
+        self._child(self._predictions, task, model, status).inc()
 
     def timing(self, task: str, model: str, timing: Timing) -> None:
-        self._inference.labels(task, model).observe(timing.run_s)
+        self._child(self._inference, task, model).observe(timing.run_s)
         if timing.load_s:
-            self._loads.labels(model).observe(timing.load_s)
+            self._child(self._loads, model).observe(timing.load_s)
+
+    def _child(self, metric: T, *labels: str) -> T:
+        """The metric of these labels; prometheus_client's own look-up costs ten times this."""
+        child = self._children.get((metric, *labels))
+        if child is None:
+            child = self._children[(metric, *labels)] = metric.labels(*labels)
+        return cast(T, child)
 
     def render(self) -> bytes:
         """The page a scraper reads."""
@@ -85,24 +110,45 @@ class _WorkerCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         loaded = GaugeMetricFamily(
-            "onebox_model_loaded", "1 for each model in memory.", labels=("model", "device")
+            "onebox_model_loaded",
+            "1 for each model in memory.",
+            labels=("model", "device", "worker"),
         )
-        depth = GaugeMetricFamily("onebox_queue_depth", "Requests that wait.", labels=("device",))
+        depth = GaugeMetricFamily("onebox_queue_depth", "Requests that wait.", labels=WORKER_LABELS)
         memory = GaugeMetricFamily(
             "onebox_device_memory_bytes",
-            "Device memory: used, free, budget, models.",
-            labels=("device", "kind"),
+            "Memory: used, free, budget, models, work, leaked.",
+            labels=(*WORKER_LABELS, "kind"),
+        )
+        returned = CounterMetricFamily(
+            "onebox_memory_returned_bytes",
+            "What unloaded models gave back, as measured.",
+            labels=WORKER_LABELS,
+        )
+        starts = CounterMetricFamily(
+            "onebox_worker_starts", "How often the worker came up.", labels=WORKER_LABELS
         )
         for client in self._clients():
-            if client.hello is None or client.last_stats is None:
+            if client.hello is None:
                 continue
-            device, stats = client.hello.device.id, client.last_stats
+            worker = (client.hello.device.id, str(client.index))
+            starts.add_metric(worker, client.lives)
+            if (stats := client.last_stats) is None:
+                continue
             # For a moment two states of one checkpoint may be loaded under one name.
-            for name in sorted({bundle.name for bundle in stats.bundles}):
-                loaded.add_metric((name, device), 1)
-            depth.add_metric((device,), stats.waiting)
-            memory.add_metric((device, "used"), stats.device_used_bytes)
-            memory.add_metric((device, "free"), stats.device_free_bytes)
-            memory.add_metric((device, "budget"), stats.budget_bytes)
-            memory.add_metric((device, "models"), sum(b.size_bytes for b in stats.bundles))
-        yield from (loaded, depth, memory)
+            for name in sorted({b.name for b in stats.bundles if b.state == "ready"}):
+                loaded.add_metric((name, *worker), 1)
+            depth.add_metric(worker, stats.waiting)
+            for kind, amount in _memory(stats):
+                memory.add_metric((*worker, kind), amount)
+            returned.add_metric(worker, stats.returned_bytes)
+        yield from (loaded, depth, memory, returned, starts)
+
+
+def _memory(stats: WorkerStats) -> Iterator[tuple[str, int]]:
+    yield "used", stats.device_used_bytes
+    yield "free", stats.device_free_bytes
+    yield "budget", stats.budget_bytes
+    yield "models", sum(bundle.size_bytes for bundle in stats.bundles)
+    yield "work", sum(bundle.reserved_bytes for bundle in stats.bundles)
+    yield "leaked", stats.leaked_bytes

@@ -5,12 +5,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from onebox.core.results import Timing
 from onebox.services.metrics import Metrics
-from tests.unit.runtime.fakes import NotingClient
+from tests.unit.runtime.clients import NotingClient, bundle
 
 PROMISED = """
 http_requests_total http_request_duration_seconds http_requests_active
 onebox_predictions_total onebox_inference_duration_seconds onebox_model_load_seconds
 onebox_model_loaded onebox_queue_depth onebox_device_memory_bytes
+onebox_memory_returned_bytes_total onebox_worker_starts_total
 """
 
 
@@ -32,10 +33,11 @@ def samples(metrics):
     }
 
 
-@pytest.mark.parametrize(
-    "name",
-    PROMISED.split(),
-)
+def names(metrics):
+    return {name for name, *_ in samples(metrics)}
+
+
+@pytest.mark.parametrize("name", PROMISED.split())
 def test_every_promised_metric_is_on_the_page_from_the_start(metrics, name):
     assert f"# TYPE {name} " in metrics.render().decode()
 
@@ -58,15 +60,52 @@ def test_a_load_is_only_counted_when_there_was_one(metrics):
 
 
 def test_the_workers_state_is_read_at_each_scrape(metrics, client):
-    assert ("onebox_queue_depth", "cpu") not in samples(metrics)
-    client.has_loaded("a", "b")
+    assert "onebox_queue_depth" not in names(metrics)
+    client.has(bundle("a"), bundle("b"))
     found = samples(metrics)
-    assert found["onebox_model_loaded", "a", "cpu"] == 1
-    assert found["onebox_queue_depth", "cpu"] == 0
-    assert found["onebox_device_memory_bytes", "budget", "cpu"] == 100
-    assert found["onebox_device_memory_bytes", "cpu", "models"] == 2
-    client.has_loaded("b")
-    assert ("onebox_model_loaded", "a", "cpu") not in samples(metrics)
+    assert found["onebox_model_loaded", "0", "a", "cpu"] == 1
+    assert found["onebox_queue_depth", "0", "cpu"] == 0
+    assert found["onebox_device_memory_bytes", "0", "budget", "cpu"] == 100
+    client.has(bundle("b"))
+    assert ("onebox_model_loaded", "0", "a", "cpu") not in samples(metrics)
+
+
+def test_only_what_is_ready_counts_as_loaded_but_all_of_it_takes_memory(metrics, client):
+    client.has(
+        bundle("a", size_bytes=5, reserved_bytes=2),
+        bundle("b", state="loading", size_bytes=7),
+        bundle("c", state="leaving", size_bytes=11, reserved_bytes=3),
+        leaked_bytes=13,
+        returned_bytes=17,
+    )
+    found = samples(metrics)
+    loaded = [place[2] for place in found if place[0] == "onebox_model_loaded"]
+    assert loaded == ["a"]
+    assert found["onebox_device_memory_bytes", "0", "cpu", "models"] == 23
+    assert found["onebox_device_memory_bytes", "0", "cpu", "work"] == 5
+    assert found["onebox_device_memory_bytes", "0", "cpu", "leaked"] == 13
+    assert found["onebox_memory_returned_bytes_total", "0", "cpu"] == 17
+
+
+def test_two_states_of_one_checkpoint_are_one_model(metrics, client):
+    client.has(bundle("a"), bundle("a"))
+    assert samples(metrics)["onebox_model_loaded", "0", "a", "cpu"] == 1
+
+
+def test_workers_of_one_device_are_told_apart(tmp_path):
+    clients = [NotingClient(tmp_path, index) for index in range(2)]
+    clients[1].come_up()
+    for client in clients:
+        client.has(bundle("a"))
+    found = samples(Metrics(lambda: clients))
+    assert found["onebox_worker_starts_total", "0", "cpu"] == 1
+    assert found["onebox_worker_starts_total", "1", "cpu"] == 2
+    assert found["onebox_model_loaded", "1", "a", "cpu"] == 1
+
+
+def test_a_worker_that_never_came_up_is_left_out(tmp_path):
+    metrics = Metrics(lambda: [NotingClient(tmp_path, state="starting")])
+    assert "onebox_worker_starts_total" not in names(metrics)
 
 
 def test_two_servers_in_one_process_count_for_themselves(metrics, client):

@@ -1,0 +1,83 @@
+"""A request to a task as the gateway holds it: what was asked, what is queued, what came of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from onebox.core.contracts import Entry, Priority, Task
+from onebox.core.errors import DeadlineExceeded, InvalidInput, ModelBroken, TaskNotSupported
+from onebox.core.media import MediaRef
+from onebox.core.results import Artifact, Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a client may say about any request.
+
+    Attributes:
+        client_id: its name for the request, unique among those of it that run.
+        timeout_s: until it is given up, waiting included; at most the server's limit.
+    """
+
+    client_id: str
+    priority: Priority = "interactive"
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request that may be queued: its model is known and its input leaves nothing open.
+
+    `deadline` is in seconds of the monotonic clock.
+    """
+
+    id: str
+    task: Task[Any]
+    entry: Entry
+    input: BaseModel
+    caller: str
+    options: Options
+    deadline: float
+
+    def left_s(self) -> float:
+        """Seconds until its deadline. Raises DeadlineExceeded when there are none."""
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise DeadlineExceeded("the request did not finish within its time limit")
+        return left
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished request; every artifact has its bytes."""
+
+    prepared: Prepared
+    artifacts: tuple[Artifact, ...]
+    timing: Timing
+
+
+def refuse_client_files(request: BaseModel) -> None:
+    """A client names its files by upload only; a spool id in a request is not its own.
+
+    Raises InvalidInput.
+    """
+    for name, value in request:
+        if isinstance(value, MediaRef) and value.file_id is not None:
+            raise InvalidInput(f"{name}: there is no stored file of that id", param=name)
+
+
+def require_task(entry: Entry, task_name: str) -> None:
+    """Raises ModelBroken, or TaskNotSupported with what it can do."""
+    if entry.status == "broken":
+        raise ModelBroken(f"{entry.name} cannot be used: {entry.reason}", param="model")
+    if task_name not in entry.tasks:
+        can = ", ".join(entry.tasks) or "nothing that this server knows"
+        raise TaskNotSupported(
+            f"{entry.name} cannot do {task_name}; it can do: {can}",
+            param="model",
+            details={"task": task_name, "tasks": list(entry.tasks)},
+        )
