@@ -3,30 +3,46 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import FastAPI, Security
+from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
-from fastapi.security import HTTPBearer
 
 from onebox import __version__
-from onebox.api.error_shape import ErrorAnswer
 from onebox.api.errors import install_error_handlers
 from onebox.api.middleware import BodyLimit, RequestContext
-from onebox.api.native import docs, files, infer, metrics, models, status, tasks
+from onebox.api.native import (
+    docs,
+    files,
+    infer,
+    metrics,
+    model_control,
+    model_memory,
+    model_removal,
+    models,
+    requests,
+    server_status,
+    status,
+    tasks,
+)
 from onebox.api.openai import images
-from onebox.api.routing import Route
+from onebox.api.routing import BEARER, Route
 from onebox.bootstrap import Services
 
 DESCRIPTION = (
     "Self-hosted inference server. Send `Authorization: Bearer <key>` on all but the status routes."
 )
 
-# "default" also keeps FastAPI's own 422 off the page: errors leave in one shape only.
-ERRORS: dict[int | str, dict[str, Any]] = {
-    "default": {"model": ErrorAnswer, "description": "Any error."}
-}
+
+class _App(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        page = super().openapi()
+        # For the page's "Authorize" button; the route class does the checking.
+        schemes = {BEARER: {"type": "http", "scheme": "bearer"}}
+        page.setdefault("components", {})["securitySchemes"] = schemes
+        return page
 
 
 def create_app(services: Services) -> FastAPI:
@@ -40,7 +56,7 @@ def create_app(services: Services) -> FastAPI:
         finally:
             await services.close()
 
-    app = FastAPI(
+    app = _App(
         title="Onebox",
         version=__version__,
         description=DESCRIPTION,
@@ -50,22 +66,38 @@ def create_app(services: Services) -> FastAPI:
         openapi_url=None,
         # A redirect would repeat whatever host the client named.
         redirect_slashes=False,
+        # Nothing of ours listens to it, and asking whether anybody does costs each request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.services = services
+    app.state.started = time.monotonic()
     # A route added to the app itself is guarded like all others.
     app.router.route_class = Route
-    # Only for the docs page's "Authorize" button: the route class does the checking.
-    documented = [Security(HTTPBearer(auto_error=False))]
-    guarded = (tasks.create_router(), infer.router, models.router, images.router, metrics.router)
-    for router in guarded:
-        app.include_router(router, dependencies=documented, responses=ERRORS)
-    for router in (status.router, files.router):
-        app.include_router(router, responses=ERRORS)
-    if services.settings.docs:
-        app.include_router(docs.router)
+    routers = [*_routers(), docs.router] if services.settings.docs else _routers()
+    # Not by `include_router`: it looks for the route of each request twice.
+    for router in routers:
+        app.router.routes.extend(router.routes)
     install_error_handlers(app)
     _add_middleware(app, services)
     return app
+
+
+def _routers() -> tuple[APIRouter, ...]:
+    """`models.router` is after those whose paths it would take for names of models."""
+    return (
+        tasks.create_router(),
+        infer.router,
+        requests.router,
+        model_control.router,
+        model_removal.router,
+        model_memory.router,
+        models.router,
+        images.router,
+        server_status.router,
+        metrics.router,
+        status.router,
+        files.router,
+    )
 
 
 def _add_middleware(app: FastAPI, services: Services) -> None:
@@ -77,6 +109,6 @@ def _add_middleware(app: FastAPI, services: Services) -> None:
             allow_origins=list(services.settings.cors_origins),
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
-            expose_headers=["X-Request-ID", "Retry-After"],
+            expose_headers=["X-Request-ID", "Retry-After", "Retry-After-Ms", "X-Should-Retry"],
         )
     app.add_middleware(RequestContext, metrics=services.metrics)

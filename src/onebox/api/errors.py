@@ -25,10 +25,14 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.Forbidden: 403,
     errors.ModelNotFound: 404,
     errors.FileNotFound: 404,
+    errors.RequestNotFound: 404,
+    errors.RequestIdTaken: 409,
     errors.ModelBroken: 422,
     errors.ModelBusy: 409,
+    errors.ModelUnloaded: 503,
     errors.PayloadTooLarge: 413,
     errors.QueueFull: 429,
+    errors.ConcurrencyLimited: 429,
     errors.ModelTooLarge: 507,
     errors.OutOfMemory: 503,
     errors.WorkerLost: 503,
@@ -40,8 +44,8 @@ STATUSES: dict[type[errors.AppError], int] = {
 }
 # What the OpenAI routes answer where the native ones say 422.
 OPENAI_INVALID_STATUS = 400
-# Asking again cannot help, so clients that retry 5xx by themselves are told not to.
-NO_RETRY = frozenset({499, 500, 504, 507})
+# Asking again cannot help or would do harm, so clients that retry by themselves are told not to.
+NO_RETRY = frozenset({409, 499, 500, 504, 507})
 HTTP_CODES = {404: "route_not_found", 405: "method_not_allowed", 413: "payload_too_large"}
 RECEIVED_CHARS = 200
 # What pydantic calls the bounds of a field, and what a client is told.
@@ -83,20 +87,26 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 def internal_error(request_id: str) -> JSONResponse:
+    return _respond(internal_error_body(request_id))
+
+
+def internal_error_body(request_id: str) -> dict[str, Any]:
     """The generic answer to a bug; what happened is in the log under the request id."""
-    return _respond(
-        error_body(
-            "something went wrong on the server; its log says more under this request id",
-            code="internal_error",
-            status=500,
-            request_id=request_id,
-        )
+    return error_body(
+        "something went wrong on the server; its log says more under this request id",
+        code="internal_error",
+        status=500,
+        request_id=request_id,
     )
 
 
 async def _on_app_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.AppError)
-    return _respond(app_error_body(error, request), retry_after_s=error.retry_after_s)
+    return _respond(
+        app_error_body(error, request),
+        retry_after_s=error.retry_after_s,
+        should_retry=error.should_retry,
+    )
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
@@ -161,6 +171,7 @@ def _respond(
     body: dict[str, Any],
     *,
     retry_after_s: float | None = None,
+    should_retry: bool | None = None,
     headers: dict[str, str] | None = None,
 ) -> JSONResponse:
     status = body["error"]["status"]
@@ -169,6 +180,9 @@ def _respond(
         headers["WWW-Authenticate"] = 'Bearer realm="onebox"'
     if retry_after_s is not None:
         headers["Retry-After"] = str(max(1, math.ceil(retry_after_s)))
-    if status in NO_RETRY:
-        headers["x-should-retry"] = "false"
+        headers["retry-after-ms"] = str(max(1, math.ceil(retry_after_s * 1000)))
+    if should_retry is None and status in NO_RETRY:
+        should_retry = False
+    if should_retry is not None:
+        headers["x-should-retry"] = "true" if should_retry else "false"
     return ErrorResponse(body, status_code=status, headers=headers)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import structlog
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from onebox.api.errors import internal_error
@@ -46,7 +45,7 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(time.perf_counter())
-        request_id = _request_id(Request(scope))
+        request_id = _request_id(scope)
         scope["request_id"] = request_id
         scope["on_route"] = lambda route: self._enter(exchange, route, scope["method"])
 
@@ -63,29 +62,29 @@ class RequestContext:
                 exchange.sent_bytes += len(message.get("body", b""))
             await send(message)
 
-        with structlog.contextvars.bound_contextvars(request_id=request_id):
-            try:
-                await self._app(scope, receive, send_with_id)
-            except Exception:
-                log.exception("unhandled_error")
-                if exchange.status == 0:
-                    await internal_error(request_id)(scope, receive, send_with_id)
-            finally:
-                self._leave(exchange, scope)
+        # Not unbound: a request is a task, and its context ends with it.
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        try:
+            await self._app(scope, receive, send_with_id)
+        except Exception:
+            log.exception("unhandled_error")
+            if exchange.status == 0:
+                await internal_error(request_id)(scope, receive, send_with_id)
+        finally:
+            self._leave(exchange, scope)
 
     def _enter(self, exchange: _Exchange, route: str, method: str) -> None:
         exchange.route = route
-        self._metrics.active.labels(route, method).inc()
+        self._metrics.entered(route, method)
 
     def _leave(self, exchange: _Exchange, scope: Scope) -> None:
         elapsed_s = time.perf_counter() - exchange.started
         method = scope["method"] if exchange.route != UNMATCHED else "any"
         if exchange.route != UNMATCHED:
-            self._metrics.active.labels(exchange.route, method).dec()
+            self._metrics.left(exchange.route, method)
         # No status: the client left before there was one.
-        labels = (exchange.route, method, str(exchange.status or 499))
-        self._metrics.requests.labels(*labels).inc()
-        self._metrics.durations.labels(*labels).observe(elapsed_s)
+        status = str(exchange.status or 499)
+        self._metrics.answered(exchange.route, method, status, elapsed_s)
         client = scope.get("client")
         log.info(
             "request",
@@ -137,7 +136,10 @@ class BodyLimit:
         )
 
 
-def _request_id(request: Request) -> str:
+def _request_id(scope: Scope) -> str:
     """The client's own id where it is a sane one, else a new one."""
-    wanted = request.headers.get("x-request-id", "")
-    return wanted if REQUEST_ID.match(wanted) else secrets.token_hex(8)
+    for name, value in scope["headers"]:
+        if name == b"x-request-id":
+            wanted: str = value.decode("latin-1")
+            return wanted if REQUEST_ID.match(wanted) else secrets.token_hex(8)
+    return secrets.token_hex(8)

@@ -1,21 +1,33 @@
 """Route classes.
 
-A route is guarded by the class it is made with, before any of its body is read.
+A route is guarded by the class it is made with, before any of its body is read; and what a POST
+does ends when its client leaves, whatever its function is.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from onebox.api.client_watch import ClientWatch
+from onebox.api.error_shape import ErrorAnswer
 from onebox.api.errors import OPENAI_INVALID_STATUS
-from onebox.services.authenticator import Caller, Scope
+from onebox.services import authenticator
+from onebox.services.authenticator import Caller
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
+# What the API's pages call the way in; here, not as a dependency, which each request would pay for.
+BEARER = "HTTPBearer"
+# "default" also keeps FastAPI's own 422 off the page: errors leave in one shape only.
+ERRORS: dict[int | str, dict[str, Any]] = {
+    "default": {"model": ErrorAnswer, "description": "Any error."}
+}
 # The only routes that need no token. `/files/{signed}` carries its own: the signature.
 PUBLIC_PATHS = frozenset(
     {
@@ -37,18 +49,30 @@ PUBLIC_PATHS = frozenset(
 class Route(APIRoute):
     """Needs a bearer token with `scope`, unless its path is in `PUBLIC_PATHS`."""
 
-    scope: ClassVar[Scope] = "infer"
+    scope: ClassVar[authenticator.Scope] = "infer"
     invalid_status: ClassVar[int] = 422
 
+    def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
+        options["responses"] = {**ERRORS, **(options.get("responses") or {})}
+        super().__init__(path, endpoint, **options)
+        if self._is_plain():
+            self.app = _plain_app(self.get_route_handler())
+        if self.path_format not in PUBLIC_PATHS:
+            self.openapi_extra = {**(self.openapi_extra or {}), "security": [{BEARER: []}]}
+
     def get_route_handler(self) -> Handler:
-        handler = super().get_route_handler()
+        handler = self.endpoint if self._is_plain() else super().get_route_handler()
+        if "POST" in (self.methods or ()):
+            # A function that is given neither can read none.
+            reads_body = self.body_field or self.dependant.request_param_name
+            handler = _watched(handler, reads_body=bool(reads_body))
         is_public = self.path_format in PUBLIC_PATHS
 
         async def guarded(request: Request) -> Response:
             request.scope["on_route"](self.path_format)
             if not is_public:
-                authenticator = request.app.state.services.authenticator
-                caller: Caller = authenticator.authenticate(request.headers.get("authorization"))
+                known = request.app.state.services.authenticator
+                caller: Caller = known.authenticate(request.headers.get("authorization"))
                 caller.require(self.scope)
                 request.state.caller = caller
                 request.scope["caller"] = caller.id
@@ -56,8 +80,60 @@ class Route(APIRoute):
 
         return guarded
 
+    def _is_plain(self) -> bool:
+        """Whether the function takes the request, gives a response, and wants nothing else.
+
+        Looking for what else it might want costs FastAPI more time than all the rest of a route.
+        """
+        wanted = self.dependant
+        others = (
+            wanted.path_params,
+            wanted.query_params,
+            wanted.header_params,
+            wanted.cookie_params,
+            wanted.body_params,
+            wanted.dependencies,
+        )
+        return (
+            wanted.request_param_name == "request"
+            and not any(others)
+            and inspect.iscoroutinefunction(self.endpoint)
+            and self.response_class is Response
+        )
+
+
+class ManageRoute(Route):
+    """For what changes what the server holds in memory."""
+
+    scope = "manage"
+
+
+class AdminRoute(Route):
+    """For what cannot be undone."""
+
+    scope = "admin"
+
 
 class OpenAIRoute(Route):
     """A route that answers as OpenAI's do: 400 where native ones say 422."""
 
     invalid_status = OPENAI_INVALID_STATUS
+
+
+def _watched(handler: Handler, *, reads_body: bool) -> Handler:
+    """The handler, which raises Cancelled when the client leaves before its answer is ready."""
+
+    async def watched(request: Request) -> Response:
+        with ClientWatch(request.receive) as watch:
+            await (watch.open_body() if reads_body else watch.skip_body())
+            return await handler(Request(request.scope, watch.receive))
+
+    return watched
+
+
+def _plain_app(handler: Handler) -> ASGIApp:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        response = await handler(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+    return app

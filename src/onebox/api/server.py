@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 from types import FrameType
@@ -39,6 +40,9 @@ class OneboxServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            # The code and the routes stay: the collector need not look through them again.
+            gc.collect()
+            gc.freeze()
             print(start_text(self._services, self._port()), flush=True)
             self._announcing = asyncio.create_task(self._announce_devices())
 

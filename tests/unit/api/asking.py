@@ -5,8 +5,9 @@ them, which a client library would tidy up.
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -20,6 +21,10 @@ from onebox.core.settings import load_settings
 USER = {"authorization": "Bearer user-key"}
 ADMIN = {"authorization": "Bearer admin-key"}
 BODY_LIMIT = 4096
+# Only a test that would hang gets this far.
+ANSWER_S = 60
+# Instead of a status: the client left before there was one.
+NO_ANSWER = 0
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,21 @@ class Answer:
     @property
     def error(self) -> dict[str, Any]:
         return json.loads(self.body)["error"]
+
+
+def in_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    """A test that is a coroutine."""
+
+    @functools.wraps(test)
+    def run() -> None:
+        asyncio.run(bounded(test()))
+
+    return run
+
+
+async def bounded(work: Awaitable[None]) -> None:
+    async with asyncio.timeout(ANSWER_S):
+        await work
 
 
 def build(folder, **settings: Any) -> Services:
@@ -80,8 +100,12 @@ def ask(
     target: str,
     headers: dict[str, str] | None = None,
     body: bytes | list[bytes] = b"",
+    leaves: asyncio.Event | None = None,
 ) -> Answer:
-    """One request. `target` is what stands in the request line; a list is sent in chunks."""
+    """One request. `target` is what stands in the request line; a list is sent in chunks.
+
+    The client leaves when `leaves` is set, after its body.
+    """
     chunks = list(body) if isinstance(body, list) else [body]
     sent: list[dict[str, Any]] = []
     given = {"host": "testserver", "content-type": "application/json", **(headers or {})}
@@ -104,13 +128,16 @@ def ask(
 
     async def receive() -> dict[str, Any]:
         if not chunks:
-            await asyncio.Future()  # the client stays and says no more
+            await (leaves or asyncio.Event()).wait()
+            return {"type": "http.disconnect"}
         return {"type": "http.request", "body": chunks.pop(0), "more_body": bool(chunks)}
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    asyncio.run(app(scope, receive, send))
+    asyncio.run(bounded(app(scope, receive, send)))
+    if not sent:
+        return Answer(NO_ANSWER, {}, b"")
     return Answer(
         sent[0]["status"],
         {name.decode(): text.decode() for name, text in sent[0]["headers"]},

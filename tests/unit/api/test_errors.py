@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
+from onebox.api.app import create_app
 from onebox.api.errors import STATUSES, error_body, status_of
 from onebox.api.openai.images import parse_size
 from onebox.core import errors
 from onebox.core.errors import AppError, InvalidInput
+from tests.unit.api.asking import USER, ask
 
 CLASSES = [
     item for item in vars(errors).values() if isinstance(item, type) and issubclass(item, AppError)
@@ -16,9 +20,13 @@ EXPECTED = {
     "Unauthorized": 401,
     "Forbidden": 403,
     "ModelNotFound": 404,
+    "RequestNotFound": 404,
+    "RequestIdTaken": 409,
     "ModelBusy": 409,
     "PayloadTooLarge": 413,
     "QueueFull": 429,
+    "ConcurrencyLimited": 429,
+    "ModelUnloaded": 503,
     "WorkerLost": 503,
     "OutOfMemory": 503,
     "DeadlineExceeded": 504,
@@ -98,3 +106,42 @@ def test_no_sizes(size):
         parse_size(size)
     assert caught.value.param == "size"
     assert len(caught.value.details["received"]) <= 32
+
+
+def answered(services, error):
+    class Inference:
+        async def prepare(self, *args, **kwargs):
+            raise error
+
+    app = create_app(dataclasses.replace(services, inference=Inference()))
+    return ask(app, "POST", "/v1/tasks/text-to-image", USER, b'{"prompt": "x"}')
+
+
+@pytest.mark.parametrize(
+    ("error", "should_retry"),
+    [
+        (errors.ModelBusy("x"), "false"),
+        (errors.RequestIdTaken("x"), "false"),
+        (errors.DeadlineExceeded("x"), "false"),
+        (errors.ModelTooLarge("x"), "false"),
+        (errors.OutOfMemory("x"), None),
+        (errors.OutOfMemory("x", should_retry=False), "false"),
+        (errors.ModelBusy("x", should_retry=True), "true"),
+        (errors.ModelUnloaded("x", should_retry=False), "false"),
+        (errors.QueueFull("x", retry_after_s=1), None),
+    ],
+    ids=repr,
+)
+def test_whether_a_client_should_try_again_by_itself(services, error, should_retry):
+    assert answered(services, error).headers.get("x-should-retry") == should_retry
+
+
+@pytest.mark.parametrize(
+    ("retry_after_s", "seconds", "milliseconds"),
+    [(0.0, "1", "1"), (0.2, "1", "200"), (1.0, "1", "1000"), (2.0001, "3", "2001")],
+)
+def test_when_to_try_again(services, retry_after_s, seconds, milliseconds):
+    answer = answered(services, errors.ConcurrencyLimited("x", retry_after_s=retry_after_s))
+    assert answer.status == 429
+    assert answer.headers["retry-after"] == seconds
+    assert answer.headers["retry-after-ms"] == milliseconds

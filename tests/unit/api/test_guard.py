@@ -40,6 +40,20 @@ def test_every_route_is_of_the_guarded_class(app):
     assert [path for path, route in routes if not isinstance(route, Route)] == []
 
 
+def test_the_openapi_page_says_which_routes_need_a_token(app):
+    page = app.openapi()
+    assert page["components"]["securitySchemes"] == {
+        "HTTPBearer": {"type": "http", "scheme": "bearer"}
+    }
+    open_paths = {
+        path
+        for path, operations in page["paths"].items()
+        for operation in operations.values()
+        if operation.get("security") != [{"HTTPBearer": []}]
+    }
+    assert open_paths == PUBLIC & set(page["paths"])
+
+
 def test_anonymous_gets_401_everywhere_but_on_public_routes(app):
     answers = {
         (method, path): ask(app, method, filled(path), body=b"{}")

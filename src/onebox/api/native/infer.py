@@ -11,10 +11,11 @@ from typing import Annotated
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, Field
 
-from onebox.api.deps import CallerDep, ServicesDep, unless_disconnected
+from onebox.api.deps import CallerDep, ServicesDep
+from onebox.api.options import RequestOptions, options_of
 from onebox.api.routing import Route
 from onebox.core.seeds import SEEDS
-from onebox.services.inference import Outcome
+from onebox.services.request import Outcome
 from onebox.tasks.text_to_image import TextToImageInput
 
 router = APIRouter(route_class=Route, tags=["inference"])
@@ -22,10 +23,15 @@ router = APIRouter(route_class=Route, tags=["inference"])
 Pixels = Annotated[int | None, Field(ge=256, le=1024, multiple_of=8)]
 
 
-class InferRequest(BaseModel):
+class InferRequest(RequestOptions):
     """Left-out sizes are the model's native one (512 where it has none)."""
 
-    id: str = Field(min_length=1, max_length=64, description="Yours; comes back in the answer.")
+    id: str = Field(
+        min_length=1,
+        max_length=64,
+        description="Yours, unlike that of any other request you have running; comes back in the "
+        "answer.",
+    )
     model_id: str = Field(
         min_length=1, max_length=512, description="SHA-256, prefix of it, name or alias."
     )
@@ -39,6 +45,7 @@ class InferRequest(BaseModel):
     height: Pixels = None
     seed: int | None = Field(None, ge=0, lt=SEEDS, description="Random if left out.")
     num_images: int = Field(1, ge=1, le=4)
+    deterministic: bool = Field(False, description="The same bits for the same seed, under load.")
 
 
 class InferImage(BaseModel):
@@ -73,12 +80,16 @@ async def infer(
         guidance_scale=body.guidance_scale,
         seed=body.seed,
         n=body.num_images,
+        deterministic=body.deterministic,
     )
     prepared = await services.inference.prepare(
-        "text-to-image", task_input, model=body.model_id, caller=caller.id
+        "text-to-image",
+        task_input,
+        model=body.model_id,
+        caller=caller,
+        options=options_of(body, request, client_id=body.id),
     )
-    outcome = await unless_disconnected(request, services.inference.run(prepared))
-    return _response(body, outcome)
+    return _response(body, await services.inference.run(prepared))
 
 
 def _response(body: InferRequest, outcome: Outcome) -> InferResponse:

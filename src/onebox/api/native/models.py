@@ -10,6 +10,7 @@ from onebox.api.deps import ServicesDep
 from onebox.api.routing import Route
 from onebox.bootstrap import Services
 from onebox.core.contracts import Entry
+from onebox.services.models import loaded_bytes
 
 router = APIRouter(route_class=Route, tags=["models"])
 
@@ -71,6 +72,6 @@ def _loaded(services: Services) -> dict[str, int]:
     """Bytes in memory by entry key, over all workers."""
     found: dict[str, int] = {}
     for client in services.pool.clients:
-        for bundle in client.last_stats.bundles if client.last_stats else ():
-            found[bundle.key] = found.get(bundle.key, 0) + bundle.size_bytes
+        for key, size_bytes in loaded_bytes(client).items():
+            found[key] = found.get(key, 0) + size_bytes
     return found

@@ -19,6 +19,7 @@ LINKS = {
     "health": "/health",
     "ready": "/ready",
     "models": "/v1/models",
+    "status": "/v1/status",
     "infer": "/v1/infer",
     "images": "/v1/images/generations",
     "metrics": "/metrics",
@@ -43,12 +44,15 @@ async def health() -> dict[str, str]:
     return {"status": "ok", "version": __version__}
 
 
-@router.get("/ready", summary="Whether models can run; 503 while no worker is up")
+@router.get(
+    "/ready",
+    summary="Whether models can run; 503 until a worker is up and what is preloaded is in",
+)
 async def ready(services: ServicesDep) -> dict[str, Any]:
     if not services.pool.ready():
-        raise WorkerUnready(
-            "no worker is up", details={"reasons": services.pool.reasons()}, retry_after_s=5
-        )
+        raise _unready("no worker is up", services.pool.reasons())
+    if not services.preloader.ready():
+        raise _unready("models are still being loaded", services.preloader.reasons())
     return {
         "status": "ready",
         "devices": [
@@ -57,3 +61,7 @@ async def ready(services: ServicesDep) -> dict[str, Any]:
         ],
         "reasons": services.pool.reasons(),
     }
+
+
+def _unready(message: str, reasons: list[str]) -> WorkerUnready:
+    return WorkerUnready(message, details={"reasons": reasons}, retry_after_s=5)

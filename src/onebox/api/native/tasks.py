@@ -4,30 +4,27 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field, ValidationError, create_model
 from starlette.datastructures import UploadFile
 
-from onebox.api.deps import unless_disconnected
-from onebox.api.errors import app_error_body
+from onebox.api.options import option_fields, options_of
 from onebox.api.routing import Route
+from onebox.api.sse import EVENT_STREAM, EventStream, event, wants_events
 from onebox.bootstrap import Services
 from onebox.core.contracts import Task
-from onebox.core.errors import AppError, InvalidInput
+from onebox.core.errors import InvalidInput
 from onebox.core.media import MediaRef
 from onebox.core.plugins import TASKS
 from onebox.core.results import Artifact
 from onebox.runtime.wire import Delta, Loading, Progress
-from onebox.services.inference import Outcome, Prepared, refuse_client_files
+from onebox.services.request import Outcome, Prepared, refuse_client_files
 
-EVENT_STREAM = "text/event-stream"
 JSON = "application/json"
 MULTIPART = "multipart/form-data"
 
@@ -52,32 +49,29 @@ def create_router() -> APIRouter:
 
 def _endpoint(task: Task[Any]) -> Callable[[Request], Coroutine[Any, Any, Response]]:
     model = _request_model(task)
+    inputs, options = tuple(task.Input.model_fields), tuple(option_fields(task.Input))
 
     async def run_task(request: Request) -> Response:
         services: Services = request.app.state.services
         body = await _read_body(request, model)
         refuse_client_files(body)
-        task_input = task.Input.model_construct(
-            **{name: getattr(body, name) for name in task.Input.model_fields}
-        )
         prepared = await services.inference.prepare(
             task.name,
-            task_input,
+            task.Input.model_construct(**{name: getattr(body, name) for name in inputs}),
             model=getattr(body, "model", None),
-            caller=request.state.caller.id,
+            caller=request.state.caller,
+            options=options_of(body, request, names=options),
         )
-        accept = request.headers.get("accept", "")
-        if EVENT_STREAM in accept:
-            return StreamingResponse(_events(services, prepared, request), media_type=EVENT_STREAM)
-        outcome = await unless_disconnected(request, services.inference.run(prepared))
-        return _answer(outcome, accept)
+        if wants_events(request):
+            return EventStream(_events(services, prepared), request)
+        return _answer(await services.inference.run(prepared), request.headers.get("accept", ""))
 
     return run_task
 
 
 def _request_model(task: Task[Any]) -> type[BaseModel]:
-    """The task's input and the model's name; a field that neither knows is refused."""
-    return create_model(
+    """The task's input, the model's name and the options; a field that none knows is refused."""
+    model: type[BaseModel] = create_model(
         f"{task.Input.__name__}Request",
         __base__=task.Input,
         __cls_kwargs__={"extra": "forbid"},
@@ -85,29 +79,21 @@ def _request_model(task: Task[Any]) -> type[BaseModel]:
             str | None,
             Field(None, max_length=512, description="SHA-256, prefix of it, name or alias."),
         ),
+        **option_fields(task.Input),  # type: ignore[call-overload]  # pydantic types no such dict
     )
+    return model
 
 
 async def _read_body(request: Request, model: type[BaseModel]) -> BaseModel:
     """JSON, or multipart with one part a field. Raises RequestValidationError as FastAPI does."""
     content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if content_type == MULTIPART:
-        values = await _read_form(request)
-    else:
-        values = _parse_json(await request.body())
     try:
-        return model.model_validate(values)
+        if content_type == MULTIPART:
+            return model.model_validate(await _read_form(request))
+        return model.model_validate_json(await request.body())
     except ValidationError as error:
         located = [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]
         raise RequestValidationError(located) from error
-
-
-def _parse_json(body: bytes) -> Any:
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        problem = {"type": "json_invalid", "loc": ("body",), "msg": "invalid JSON", "input": None}
-        raise RequestValidationError([problem]) from error
 
 
 async def _read_form(request: Request) -> dict[str, Any]:
@@ -140,7 +126,7 @@ def _answer(outcome: Outcome, accept: str) -> Response:
                 for name, value in first.meta.items()
             }
             return Response(first.data, media_type=first.media_type, headers=headers)
-    return JSONResponse(_result(outcome))
+    return Response(msgspec.json.encode(_result(outcome)), media_type=JSON)
 
 
 def _result(outcome: Outcome) -> dict[str, Any]:
@@ -149,42 +135,32 @@ def _result(outcome: Outcome) -> dict[str, Any]:
         "model": outcome.prepared.entry.name,
         "model_sha256": outcome.prepared.entry.sha256,
         "outputs": [_output(artifact) for artifact in outcome.artifacts],
-        "timing": msgspec.to_builtins(outcome.timing),
+        "timing": outcome.timing,
     }
 
 
 def _output(artifact: Artifact) -> dict[str, Any]:
     data = artifact.data or b""
     if artifact.media_type == JSON:
-        content: dict[str, Any] = {"json": json.loads(data)}
+        content: dict[str, Any] = {"json": msgspec.Raw(data)}
     else:
         content = {"b64_json": base64.b64encode(data).decode()}
     return {"media_type": artifact.media_type, **content, **artifact.meta}
 
 
-async def _events(services: Services, prepared: Prepared, request: Request) -> AsyncIterator[str]:
-    """Progress as it comes, then `result` or `error`.
-
-    The client's leaving closes this and cancels.
-    """
-    try:
-        async with contextlib.aclosing(services.inference.stream(prepared)) as events:
-            async for event in events:
-                match event:
-                    case Outcome():
-                        yield _sse("result", _result(event))
-                    case Loading():
-                        yield _sse("loading", {"fraction": event.fraction})
-                    case Progress():
-                        yield _sse("progress", {"step": event.step, "steps": event.steps})
-                    case Delta():
-                        yield _sse("delta", event.data)
-    except AppError as error:
-        yield _sse("error", app_error_body(error, request))
-
-
-def _sse(name: str, data: dict[str, Any]) -> str:
-    return f"event: {name}\ndata: {json.dumps(data)}\n\n"
+async def _events(services: Services, prepared: Prepared) -> AsyncGenerator[bytes, None]:
+    """Progress as it comes, then `result`. Closing it cancels."""
+    async with contextlib.aclosing(services.inference.stream(prepared)) as events:
+        async for item in events:
+            match item:
+                case Outcome():
+                    yield event("result", _result(item))
+                case Loading():
+                    yield event("loading", {"fraction": item.fraction})
+                case Progress():
+                    yield event("progress", {"step": item.step, "steps": item.steps})
+                case Delta():
+                    yield event("delta", item.data)
 
 
 def _request_body(model: type[BaseModel]) -> dict[str, Any]:

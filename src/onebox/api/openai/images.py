@@ -13,13 +13,14 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from onebox.api.deps import CallerDep, ServicesDep, unless_disconnected
+from onebox.api.deps import CallerDep, ServicesDep
+from onebox.api.options import RequestOptions, options_of
 from onebox.api.routing import OpenAIRoute
 from onebox.bootstrap import Services
 from onebox.core.errors import InvalidInput
 from onebox.core.results import Artifact
 from onebox.core.seeds import SEEDS
-from onebox.services.inference import Outcome
+from onebox.services.request import Outcome
 from onebox.tasks.text_to_image import TextToImageInput
 
 router = APIRouter(route_class=OpenAIRoute, tags=["openai"])
@@ -31,9 +32,9 @@ MIN_SIDE = 64
 REFUSED = ("partial_images", "complexity", "frame_count", "frame_duration_ms", "svg")
 
 
-class ImagesRequest(BaseModel):
-    """OpenAI's fields, and ours (`negative_prompt`, `seed`, `steps`, `guidance_scale`) through
-    `extra_body`.
+class ImagesRequest(RequestOptions):
+    """OpenAI's fields, and ours (`negative_prompt`, `seed`, `steps`, `guidance_scale`,
+    `deterministic`, `timeout_s`, `priority`) through `extra_body`.
 
     `quality`, `style`, `moderation`, `user` and `safety_identifier` are accepted, without effect.
     """
@@ -67,6 +68,7 @@ class ImagesRequest(BaseModel):
     seed: int | None = Field(None, ge=0, lt=SEEDS)
     steps: int | None = Field(None, ge=1, le=150)
     guidance_scale: float | None = Field(None, ge=0, le=30, allow_inf_nan=False)
+    deterministic: bool = False
 
 
 class ImageItem(BaseModel):
@@ -102,13 +104,18 @@ async def generate(
         guidance_scale=body.guidance_scale,
         seed=body.seed,
         n=body.n or 1,
+        deterministic=body.deterministic,
         output_format=body.output_format or "png",  # type: ignore[arg-type]  # gif and svg were refused
         output_compression=90 if body.output_compression is None else body.output_compression,
     )
     prepared = await services.inference.prepare(
-        "text-to-image", task_input, model=body.model, caller=caller.id
+        "text-to-image",
+        task_input,
+        model=body.model,
+        caller=caller,
+        options=options_of(body, request),
     )
-    outcome = await unless_disconnected(request, services.inference.run(prepared))
+    outcome = await services.inference.run(prepared)
     base_url = (services.settings.public_url or str(request.base_url)).rstrip("/")
     return _response(body, outcome, services, base_url)
 

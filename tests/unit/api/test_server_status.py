@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from onebox.api.app import create_app
+from onebox.runtime.wire import Progress, Started
+from onebox.services.admission import Admission
+from onebox.services.running import RunningRequests
+from tests.unit.api.asking import ADMIN, USER, ask
+from tests.unit.api.fakes import Pool, Pools, bundle, worker
+
+
+@pytest.fixture
+def running():
+    return RunningRequests()
+
+
+@pytest.fixture
+def admission():
+    return Admission(max_waiting=9, max_waiting_per_model=9, max_per_caller=None)
+
+
+@pytest.fixture
+def app(services, running, admission):
+    busy = bundle("alpha", leases=2, reserved_bytes=30)
+    pool = Pool(
+        worker(busy, bundle("beta"), bundle("new", state="loading"), lives=3),
+        worker(index=1, state="failed", reason="no such device", hello=None, last_stats=None),
+    )
+    replaced = dataclasses.replace(
+        services, pool=pool, pools=Pools(), running=running, admission=admission
+    )
+    return create_app(replaced)
+
+
+def status(app, headers):
+    answer = ask(app, "GET", "/v1/status", headers)
+    assert answer.status == 200, answer.body
+    return json.loads(answer.body)
+
+
+def enter(running, client_id, caller):
+    facts = {"task": "t", "model": "alpha", "key": "k", "priority": "job"}
+    return running.enter("wire", client_id, caller, **facts)
+
+
+def test_devices_and_what_is_in_them(app):
+    answer = status(app, USER)
+    up, down = answer["devices"]
+    assert answer["server"]["version"]
+    assert up["pool"] == {"name": "host", "budget_bytes": 1000, "used_bytes": 330}
+    assert (up["share_bytes"], up["restarts"], up["state"]) == (400, 2, "ready")
+    assert (up["returned_bytes"], up["leaked_bytes"]) == (8, 9)
+    assert [item["idle"] for item in up["bundles"]] == [False, True, False]
+    assert (down["state"], down["reason"], down["pool"]) == ("failed", "no such device", None)
+    assert down["bundles"] == []
+
+
+def test_what_waits(app, running, admission):
+    enter(running, "1", "key:other")
+    with admission.enter(0, "k", "alpha", "key:other"):
+        queue = status(app, USER)["queue"]
+    assert queue == {
+        "waiting": 1,
+        "workers": [{"worker": 0, "waiting": 1}, {"worker": 1, "waiting": 0}],
+        "models": [{"model": "alpha", "waiting": 1}],
+    }
+    assert status(app, USER)["queue"]["models"] == []
+
+
+def test_a_caller_sees_its_own_requests_and_how_many_others_there_are(app, services, running):
+    mine = enter(running, "mine", services.authenticator.authenticate(USER["authorization"]).id)
+    mine.observe(Started("wire"))
+    mine.observe(Progress("wire", 3, 12))
+    enter(running, "theirs", "key:other")
+    answer = status(app, USER)["running"]
+    assert answer["count"] == 2
+    (shown,) = answer["requests"]
+    assert (shown["id"], shown["state"], shown["progress"]) == ("mine", "running", 0.25)
+    everybody = status(app, ADMIN)["running"]["requests"]
+    assert [item["id"] for item in everybody] == ["mine", "theirs"]
+
+
+class Preloader:
+    def __init__(self, *missing: str) -> None:
+        self.missing = list(missing)
+
+    def ready(self) -> bool:
+        return not self.missing
+
+    def reasons(self) -> list[str]:
+        return self.missing
+
+
+def test_ready_waits_for_what_is_preloaded(services):
+    preloader = Preloader("alpha is not loaded yet")
+    app = create_app(dataclasses.replace(services, pool=Pool(worker()), preloader=preloader))
+    answer = ask(app, "GET", "/ready")
+    assert (answer.status, answer.error["code"]) == (503, "worker_unready")
+    assert answer.error["details"] == {"reasons": ["alpha is not loaded yet"]}
+    preloader.missing.clear()
+    assert ask(app, "GET", "/ready").status == 200
