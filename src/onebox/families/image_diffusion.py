@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 
+from onebox.core.cancel import check_now
 from onebox.core.contracts import (
     DTYPE_BYTES,
     Bundle,
@@ -72,7 +73,7 @@ class PipelineBundle:
 
 class ImageDiffusion(Family):
     name = "image_diffusion"
-    engine = "exclusive"
+    engine = "microbatch"
     tasks = frozenset({"text-to-image"})
 
     def matches(self, on_disk: OnDisk) -> Match | None:
@@ -119,6 +120,7 @@ class ImageDiffusion(Family):
         pipeline.to(device.torch_device)
         if vae_dtype != dtype:
             _cast_decoder_inputs(pipeline.vae)
+        _make_interruptible(pipeline)
         return PipelineBundle(pipeline, _resident_bytes(pipeline))
 
     def warm_up(self) -> None:
@@ -201,6 +203,20 @@ def _cast_decoder_inputs(vae: Any) -> None:
     for name in ("post_quant_conv", "decoder"):
         if getattr(vae, name, None) is not None:
             getattr(vae, name).register_forward_pre_hook(cast)
+
+
+def _make_interruptible(pipeline: Any) -> None:
+    """Let a cancel take effect inside a long encode or decode: each larger module asks first."""
+
+    def ask(module: Any, inputs: tuple[Any, ...]) -> None:
+        check_now()
+
+    for component in pipeline.components.values():
+        if not hasattr(component, "modules"):
+            continue
+        for module in component.modules():
+            if next(module.children(), None) is not None:
+                module.register_forward_pre_hook(ask)
 
 
 def _resident_bytes(pipeline: Any) -> int:

@@ -7,6 +7,7 @@ curl -s localhost:8000/v1/tasks/text-to-image -H "Authorization: Bearer $KEY" \\
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -16,12 +17,16 @@ from onebox.core.errors import InvalidInput
 from onebox.core.plugins import TASKS
 from onebox.core.results import Output
 from onebox.core.seeds import SEEDS, random_seed, seed_of
+from onebox.tasks.pictures import Picture, batch_size, draw
 
 FALLBACK_SIZE = 512
 MAX_PIXELS = 2048 * 2048
 # What decoding takes beside the weights, in values a pixel: the decoder of Stable Diffusion took
 # 4,800 bytes a pixel in float32 (peak resident memory on a CPU, 384x384).
 RESERVE_VALUES_PER_PIXEL = 1200
+# The same for each further picture of a batch, which are decoded one by one. With onebox-shapes 30
+# were measured; denoisers of full size take more. A measured peak replaces both.
+RESERVE_VALUES_PER_PIXEL_MORE = 300
 
 
 class TextToImageInput(BaseModel):
@@ -40,6 +45,10 @@ class TextToImageInput(BaseModel):
         None, ge=0, lt=SEEDS, description="Picture i uses seed + i; random if left out."
     )
     n: int = Field(default=1, ge=1, le=10, description="Pictures.")
+    deterministic: bool = Field(
+        default=False,
+        description="The same bits for the same seed, alone or under load: drawn by itself.",
+    )
     output_format: Literal["png", "jpeg", "webp"] = "png"
     output_compression: int = Field(
         default=90, ge=0, le=100, description="Quality of jpeg and webp."
@@ -68,7 +77,7 @@ class TextToImage(Task[TextToImageInput]):
         return request.model_copy(update=missing)
 
     def check(self, request: TextToImageInput, entry: Entry) -> None:
-        pixels = (request.width or 0) * (request.height or 0)
+        pixels = _pixels(request)
         if pixels > MAX_PIXELS:
             raise InvalidInput(
                 f"{pixels} pixels are more than the {MAX_PIXELS} that are allowed",
@@ -77,62 +86,67 @@ class TextToImage(Task[TextToImageInput]):
             )
 
     def reserve_bytes(self, request: TextToImageInput, entry: Entry, device: Device) -> int:
-        pixels = (request.width or 0) * (request.height or 0)
-        return pixels * RESERVE_VALUES_PER_PIXEL * DTYPE_BYTES[device.vae_dtype]
+        pixels = _pixels(request)
+        more = min(request.n, self.max_items(request, entry, device)) - 1
+        values = RESERVE_VALUES_PER_PIXEL + more * RESERVE_VALUES_PER_PIXEL_MORE
+        return pixels * values * DTYPE_BYTES[device.vae_dtype]
+
+    def size_class(self, request: TextToImageInput) -> str:
+        return f"{request.width}x{request.height}x{request.n}"
+
+    def is_deterministic(self, request: TextToImageInput) -> bool:
+        return request.deterministic
+
+    def batch_key(self, request: TextToImageInput, entry: Entry) -> Hashable | None:
+        if request.deterministic:
+            return None
+        # Some pipelines embed an empty negative prompt otherwise than none.
+        negative = bool(request.negative_prompt)
+        return request.width, request.height, request.steps, request.guidance_scale, negative
+
+    def items(self, request: TextToImageInput) -> int:
+        return request.n
+
+    def max_items(self, request: TextToImageInput, entry: Entry, device: Device) -> int:
+        return 1 if request.deterministic else batch_size(device, _pixels(request))
 
     def run(self, bundle: Any, request: TextToImageInput, context: RunContext) -> list[Output]:
-        assert request.seed is not None
-        seeds = [seed_of(request.seed, index) for index in range(request.n)]
-        return [
-            _output(
-                _draw(bundle.pipeline, request, seed, index, context), request, seed, context.entry
+        return self.run_batch(bundle, [request], context)[0]
+
+    def run_batch(
+        self, bundle: Any, requests: Sequence[TextToImageInput], context: RunContext
+    ) -> list[list[Output]]:
+        first = requests[0]
+        pictures = [picture for request in requests for picture in _pictures(request)]
+        batch = 1 if context.lean else self.max_items(first, context.entry, context.device)
+        images = iter(
+            draw(
+                bundle.pipeline,
+                pictures,
+                batch,
+                context,
+                width=first.width,
+                height=first.height,
+                num_inference_steps=first.steps,
+                guidance_scale=first.guidance_scale,
             )
-            for index, seed in enumerate(seeds)
+        )
+        return [
+            [_output(next(images), request, p.seed, context.entry) for p in _pictures(request)]
+            for request in requests
         ]
 
 
-def _draw(
-    pipeline: Any, request: TextToImageInput, seed: int, index: int, context: RunContext
-) -> Any:
-    """One picture.
-
-    Each is a run of its own, so that a seed gives the same pixels alone or among others.
-    """
-    import torch
-
-    # The scheduler keeps state, so every run has its own; the weights are shared.
-    scheduler = pipeline.scheduler.from_config(pipeline.scheduler.config)
-    view = _view(pipeline, scheduler)
-
-    def on_step(running: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        steps = running.num_timesteps
-        context.step(index * steps + step + 1, request.n * steps)
-        return tensors
-
-    context.check()
-    arguments: dict[str, Any] = (
-        {"negative_prompt": request.negative_prompt} if request.negative_prompt else {}
-    )
-    with torch.inference_mode():
-        result = view(
-            prompt=request.prompt,
-            width=request.width,
-            height=request.height,
-            num_inference_steps=request.steps,
-            guidance_scale=request.guidance_scale,
-            generator=torch.Generator("cpu").manual_seed(seed),
-            callback_on_step_end=on_step,
-            **arguments,
-        )
-    return result.images[0]
+def _pixels(request: TextToImageInput) -> int:
+    return (request.width or 0) * (request.height or 0)
 
 
-def _view(pipeline: Any, scheduler: Any) -> Any:
-    """A pipeline over the same weights with state of its own."""
-    extra = {"requires_safety_checker": False} if "safety_checker" in pipeline.components else {}
-    view = type(pipeline)(**{**pipeline.components, "scheduler": scheduler}, **extra)
-    view.set_progress_bar_config(disable=True)
-    return view
+def _pictures(request: TextToImageInput) -> list[Picture]:
+    assert request.seed is not None
+    return [
+        Picture(request.prompt, request.negative_prompt, seed_of(request.seed, index))
+        for index in range(request.n)
+    ]
 
 
 def _output(image: Any, request: TextToImageInput, seed: int, entry: Entry) -> Output:
