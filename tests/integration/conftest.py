@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
+from pydantic import SecretStr
 
-from tests.support.dummy_plugin import dummy_checkpoint
+from onebox.services.authenticator import Authenticator
+from tests.support.asking import Background
+from tests.support.dummy_plugin import BATCHED, dummy_checkpoint
 from tests.support.server import Server, running_server
 
 PLUGIN = {"ONEBOX_PLUGINS": "tests.support.dummy_plugin"}
+SECRET_KEY = "a-secret-for-tests-of-thirty-two-bytes"
+MIB = 1024 * 1024
 
 
 @pytest.fixture(scope="session")
@@ -36,3 +42,45 @@ def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 def client(server: Server) -> Iterator[httpx.Client]:
     with server.client() as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def small_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("small-models")
+    for name in ("one", "two", "three"):
+        dummy_checkpoint(folder / name, resident_bytes=60 * MIB, load_s=0.05, called=name)
+    dummy_checkpoint(folder / "pinned", resident_bytes=MIB)
+    dummy_checkpoint(folder / "huge", resident_bytes=101 * MIB)
+    dummy_checkpoint(folder / "slow", load_s=1.5)
+    dummy_checkpoint(folder / "off", resident_bytes=MIB, actual_bytes=2 * MIB)
+    dummy_checkpoint(folder / "heavy", resident_bytes=80 * MIB, taken_bytes=80 * MIB)
+    dummy_checkpoint(folder / "leaky", resident_bytes=81 * MIB, taken_bytes=80 * MIB, leaks=True)
+    dummy_checkpoint(folder / "batched", model_type=BATCHED)
+    (folder / "three" / "onebox.toml").write_text('idle_timeout = 0.1\naliases = ["drei"]\n')
+    (folder / "pinned" / "onebox.toml").write_text("pin = true\n")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small(small_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A budget of 100 MiB, where some models do not fit together."""
+    data_dir = tmp_path_factory.mktemp("small") / "data"
+    settings = {"ONEBOX_MEMORY_BUDGET": "100MiB", "ONEBOX_LEAK_LIMIT": "40MiB"}
+    with running_server(
+        data_dir, small_models, **PLUGIN, **settings, SECRET_KEY=SECRET_KEY
+    ) as running:
+        yield running
+
+
+@pytest.fixture
+def manager(small: Server) -> Iterator[httpx.Client]:
+    """Of the small server: may infer and manage."""
+    authenticator = Authenticator(api_keys=(), admin_keys=(), secret_key=SecretStr(SECRET_KEY))
+    with small.client(authenticator.sign("manager", ("infer", "manage"), 3600)) as client:
+        yield client
+
+
+@pytest.fixture
+def in_background() -> Iterator[Background]:
+    with ThreadPoolExecutor(32) as pool:
+        yield pool.submit

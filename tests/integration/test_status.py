@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 import httpx
 import pytest
@@ -33,8 +35,10 @@ def test_the_pages_need_nothing_from_elsewhere(server: Server) -> None:
 def test_every_task_is_on_the_openapi_page(client: httpx.Client) -> None:
     paths = client.get("/openapi.json").json()["paths"]
     assert {"/v1/tasks/echo", "/v1/tasks/text-to-image", "/v1/infer", "/v1/models"} <= set(paths)
+    assert {"/v1/status", "/v1/requests/{request_id}/cancel", "/v1/models/rescan"} <= set(paths)
+    assert {f"/v1/models/{{model}}/{what}" for what in ("load", "unload", "memory")} <= set(paths)
     body = paths["/v1/tasks/echo"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert {"text", "model"} <= set(body["properties"])
+    assert {"text", "model", "timeout_s", "priority"} <= set(body["properties"])
 
 
 def test_metrics_move(client: httpx.Client) -> None:
@@ -64,11 +68,13 @@ def test_one_access_line_with_the_id_and_no_key(server: Server, client: httpx.Cl
         headers={"X-Request-ID": "mine-2"},
     )
 
-    def access_lines() -> list[str]:
-        lines = list(server.lines)
-        return [line for line in lines if '"mine-2"' in line and '"event": "request"' in line]
+    def access_lines() -> list[dict[str, Any]]:
+        named = [json.loads(line) for line in list(server.lines) if '"mine-2"' in line]
+        return [line for line in named if line["event"] == "request"]
 
-    assert len(wait_for(access_lines)) == 1
+    (line,) = wait_for(access_lines)
+    assert (line["task"], line["model"]) == ("echo", "alpha")
+    assert line["run_s"] >= 0
     log = "".join(server.lines)
     assert "private words" not in log
     assert "test-key" not in log

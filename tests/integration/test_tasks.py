@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
 
 import httpx
 import pytest
 
+from tests.support.asking import EVENTS, events_of
 from tests.support.server import Server, wait_for
 
 
@@ -52,24 +52,22 @@ def test_large_bytes_go_both_ways_and_leave_nothing_behind(
 
 
 def test_events_tell_every_step_and_end_with_the_result(client: httpx.Client) -> None:
-    headers = {"Accept": "text/event-stream"}
-    answer = client.post("/v1/tasks/steps", headers=headers, json={"model": "alpha", "steps": 3})
+    body = {"model": "alpha", "steps": 3}
+    answer = client.post("/v1/tasks/steps", headers=EVENTS, json=body)
     assert answer.headers["content-type"].startswith("text/event-stream")
-    events = [block.split("\n") for block in answer.text.strip().split("\n\n")]
-    named = [(lines[0].removeprefix("event: "), json.loads(lines[1][6:])) for lines in events]
-    steps = [data["step"] for name, data in named if name == "progress"]
-    assert steps == [1, 2, 3]
-    assert named[-1][0] == "result"
+    events = list(events_of(answer.text.splitlines()))
+    assert [event.data["step"] for event in events if event.name == "progress"] == [1, 2, 3]
+    assert events[-1].name == "result"
 
 
 def test_a_late_error_is_an_event_in_the_one_shape(client: httpx.Client) -> None:
-    headers = {"Accept": "text/event-stream"}
     body = {"model": "alpha", "steps": 1, "fail": "bug"}
-    answer = client.post("/v1/tasks/steps", headers=headers, json=body)
-    last = answer.text.strip().split("\n\n")[-1].split("\n")
-    assert last[0] == "event: error"
-    error = json.loads(last[1][6:])["error"]
-    assert error["code"] == "inference_failed"
+    answer = client.post("/v1/tasks/steps", headers=EVENTS, json=body)
+    *_, last = events_of(answer.text.splitlines())
+    assert last.name == "error"
+    error = last.data["error"]
+    assert (error["code"], error["status"]) == ("inference_failed", 500)
+    assert error["request_id"] == answer.headers["x-request-id"]
     assert "secret" not in error["message"]
 
 

@@ -15,6 +15,7 @@ from onebox.core.media import Spool
 from onebox.core.plugins import load_plugins
 from onebox.runtime import wire
 from onebox.runtime.inline_client import InlineWorkerClient
+from onebox.runtime.memory_pool import MemoryPools
 from onebox.runtime.process_client import ProcessWorkerClient
 from onebox.runtime.worker_client import WorkerClient
 
@@ -37,14 +38,31 @@ def with_client(
     monkeypatch.setenv("ONEBOX_PLUGINS", "tests.support.dummy_plugin")
     monkeypatch.setenv("PYTHONPATH", "src:.")
     load_plugins()
-    start = wire.Start(0, ("cpu",), 1, "100MiB", 60, 10, 8, str(tmp_path / "spool"))
+    start = wire.Start(
+        index=0,
+        devices=("cpu",),
+        threads=1,
+        memory_budget="100MiB",
+        idle_timeout_s=60,
+        lease_timeout_s=10,
+        leak_limit_bytes=1024**3,
+        batch_window_s=0,
+        spool=str(tmp_path / "spool"),
+    )
     spool = Spool(tmp_path / "spool")
 
     def create() -> WorkerClient:
+        pools = MemoryPools(lambda device, nominal_bytes: nominal_bytes)
         if request.param == "inline":
-            return InlineWorkerClient(start, spool, lambda _: True)
+            return InlineWorkerClient(start, spool, pools, lambda _: True)
         return ProcessWorkerClient(
-            start, spool, lambda _: True, log_level="WARNING", log_format="human"
+            start,
+            spool,
+            pools,
+            lambda _: True,
+            hang_timeout_s=60,
+            log_level="WARNING",
+            log_format="human",
         )
 
     @contextlib.asynccontextmanager
@@ -68,7 +86,7 @@ def with_client(
 
 
 async def ask(client: WorkerClient, frame: Any) -> list[wire.Event]:
-    async with contextlib.aclosing(client.submit(frame)) as events:
+    async with client.submit(frame) as events:
         return [event async for event in events]
 
 
@@ -76,31 +94,33 @@ def submit(request_id: str, task: str, **request: Any) -> wire.Submit:
     return wire.Submit(request_id, task, ENTRY, request, "me", "interactive", 60, 1000)
 
 
+def kinds(events: list[wire.Event]) -> list[str]:
+    return [type(event).__name__ for event in events]
+
+
+async def stats(client: WorkerClient, request_id: str) -> wire.WorkerStats:
+    (answer,) = await ask(client, wire.Stats(request_id))
+    assert isinstance(answer, wire.Result)
+    assert answer.stats is not None
+    return answer.stats
+
+
 def test_load_run_unload(with_client: Callable[..., None]) -> None:
     async def body(client: WorkerClient) -> None:
-        loaded = await ask(client, wire.Load("1", ENTRY, 1000))
-        assert [type(event).__name__ for event in loaded] == [
-            "Accepted",
-            "Loading",
-            "Loading",
-            "Result",
-        ]
-        (stats,) = await ask(client, wire.Stats("2"))
-        assert isinstance(stats, wire.Result)
-        assert stats.stats is not None
-        assert [bundle.name for bundle in stats.stats.bundles] == ["dummy"]
+        loaded = await ask(client, wire.Load("1", ENTRY, "me", 60, 1000))
+        # Between them, more of Loading while a load takes long.
+        assert loaded[0] == wire.Loading("1", 0.0)
+        assert loaded[-2] == wire.Loading("1", 1.0, 1000)
+        assert isinstance(loaded[-1], wire.Result)
+        after = await stats(client, "2")
+        # All of its memory pool, for it is alone there.
+        assert after.budget_bytes == 100 * 1024**2
+        (bundle,) = after.bundles
+        assert (bundle.name, bundle.state, bundle.size_bytes) == ("dummy", "ready", 1000)
         ran = await ask(client, submit("3", "steps", steps=2))
-        assert [type(event).__name__ for event in ran] == [
-            "Accepted",
-            "Progress",
-            "Progress",
-            "Result",
-        ]
-        assert isinstance((await ask(client, wire.Unload("4", "k")))[-1], wire.Result)
-        (stats,) = await ask(client, wire.Stats("5"))
-        assert isinstance(stats, wire.Result)
-        assert stats.stats is not None
-        assert stats.stats.bundles == ()
+        assert kinds(ran) == ["Started", "Progress", "Progress", "Result"]
+        assert isinstance((await ask(client, wire.Unload("4", "k", 5)))[-1], wire.Result)
+        assert (await stats(client, "5")).bundles == ()
         assert client.hello is not None
         assert client.hello.device.id == "cpu"
 
@@ -111,17 +131,45 @@ def test_a_model_in_use_is_not_unloaded_and_leaving_cancels(
     with_client: Callable[..., None],
 ) -> None:
     async def body(client: WorkerClient) -> None:
-        async with contextlib.aclosing(
-            client.submit(submit("1", "steps", steps=100_000, step_s=0.01))
-        ) as events:
+        async with client.submit(submit("1", "steps", steps=100_000, step_s=0.01)) as events:
             while not isinstance(await anext(events), wire.Progress):
                 pass
-            (refused,) = await ask(client, wire.Unload("2", "k"))
+            (refused,) = await ask(client, wire.Unload("2", "k", 0.1))
             assert isinstance(refused, wire.Failed)
             assert refused.code == "model_busy"
         # The engine runs one request at a time: this is answered only once the other one stopped.
         done = await ask(client, submit("3", "echo", text="on"))
         assert isinstance(done[-1], wire.Result)
+
+    with_client(body)
+
+
+def test_unloading_by_force_ends_the_requests(with_client: Callable[..., None]) -> None:
+    async def body(client: WorkerClient) -> None:
+        async with client.submit(submit("1", "steps", steps=100_000, step_s=0.01)) as events:
+            while not isinstance(await anext(events), wire.Progress):
+                pass
+            (done,) = await ask(client, wire.Unload("2", "k", 30, force=True))
+            assert isinstance(done, wire.Result)
+            ended = [event async for event in events][-1]
+        assert isinstance(ended, wire.Failed)
+        assert (ended.code, ended.should_retry) == ("model_unloaded", False)
+        assert (await stats(client, "3")).bundles == ()
+
+    with_client(body)
+
+
+def test_a_cancelled_request_says_so(with_client: Callable[..., None]) -> None:
+    async def body(client: WorkerClient) -> None:
+        running = client.submit(submit("1", "steps", steps=100_000, step_s=0.01), only_end=True)
+        waiting = client.submit(submit("2", "echo"), only_end=True)
+        async with running, waiting:
+            client.cancel("2")
+            client.cancel("1")
+            for exchange in (waiting, running):
+                ended = await anext(exchange)
+                assert isinstance(ended, wire.Failed)
+                assert ended.code == "cancelled"
 
     with_client(body)
 

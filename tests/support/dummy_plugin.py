@@ -5,11 +5,13 @@ Loaded by the server under test through ONEBOX_PLUGINS; made with `dummy_checkpo
 
 from __future__ import annotations
 
+import itertools
 import json
 import socket
 import time
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, Field
 
@@ -21,12 +23,18 @@ from onebox.core.results import Output
 
 # A valid safetensors file without tensors.
 EMPTY_SAFETENSORS = (2).to_bytes(8, "little") + b"{}"
+BATCHED = "onebox-dummy-batched"
+MAX_ITEMS = 4
+
+# Numbers the runs of a worker, so that a test can tell in which order they were.
+runs = itertools.count(1)
 
 
 def dummy_checkpoint(folder: Path, **config: Any) -> Path:
-    """Write a checkpoint for `DummyFamily`.
+    """Write a checkpoint for `DummyFamily`, or for the family of another `model_type`.
 
-    `resident_bytes`, `load_error` and `load_s` shape it.
+    `load_s` and `load_error` shape its load, `resident_bytes` is its estimate and `actual_bytes`
+    its size if that is another one; `taken_bytes` it really takes, and with `leaks` never returns.
     """
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(EMPTY_SAFETENSORS)
@@ -36,24 +44,31 @@ def dummy_checkpoint(folder: Path, **config: Any) -> Path:
 
 class DummyBundle:
     loads = 0
+    leaked: ClassVar[list[bytes]] = []
 
-    def __init__(self, size_bytes: int) -> None:
-        self.size_bytes = size_bytes
+    def __init__(self, facts: Mapping[str, Any]) -> None:
+        self.size_bytes = facts.get("actual_bytes", facts.get("resident_bytes", 1000))
+        # Not zeros: those would take no memory until they are written.
+        self._taken = b"x" * facts.get("taken_bytes", 0)
+        self._leaks = facts.get("leaks", False)
         DummyBundle.loads += 1
         self.number = DummyBundle.loads
 
     def close(self) -> None:
-        self.size_bytes = 0
+        if self._leaks:
+            DummyBundle.leaked.append(self._taken)
+        self._taken = b""
 
 
 class DummyFamily(Family):
     name = "dummy"
+    model_type = "onebox-dummy"
 
     def matches(self, on_disk: OnDisk) -> Match | None:
         if not on_disk.is_folder or "config.json" not in on_disk.files:
             return None
         config = on_disk.read_json("config.json")
-        if config.get("model_type") != "onebox-dummy":
+        if config.get("model_type") != self.model_type:
             return None
         if config.get("broken"):
             raise ModelBroken("it says so itself")
@@ -66,7 +81,16 @@ class DummyFamily(Family):
         time.sleep(entry.facts.get("load_s", 0))
         if entry.facts.get("load_error"):
             raise ValueError("secret detail of a failed load")
-        return DummyBundle(entry.facts.get("resident_bytes", 1000))
+        return DummyBundle(entry.facts)
+
+
+class BatchedFamily(DummyFamily):
+    """The same, for requests that may be merged."""
+
+    name = "dummy-batched"
+    model_type = BATCHED
+    engine = "microbatch"
+    tasks = frozenset({"steps"})
 
 
 class EchoInput(BaseModel):
@@ -75,7 +99,7 @@ class EchoInput(BaseModel):
 
 
 class Echo(Task[EchoInput]):
-    """Gives the text back, and which load of the model answered."""
+    """Gives the text back, which load of the model answered, and as which run of the worker."""
 
     name = "echo"
     summary = "Give the text back"
@@ -92,7 +116,8 @@ class Echo(Task[EchoInput]):
         return request.reserve_bytes
 
     def run(self, bundle: Any, request: EchoInput, context: RunContext) -> list[Output]:
-        return [Output("json", {"text": request.text, "load": bundle.number})]
+        answer = {"text": request.text, "load": bundle.number, "run": next(runs)}
+        return [Output("json", answer)]
 
 
 class StepsInput(BaseModel):
@@ -140,6 +165,53 @@ class Length(Task[LengthInput]):
         return [Output("bytes", data, {"media_type": "application/x-dummy"}, {"length": len(data)})]
 
 
-FAMILIES.register(DummyFamily.name, DummyFamily())
-for task in (Echo(), Steps(), Length()):
+class TogetherInput(BaseModel):
+    text: str = ""
+    shape: int = 0
+    items: int = 1
+    work_bytes: int = 0
+    steps: int = 1
+    step_s: float = 0.0
+
+
+class Together(Task[TogetherInput]):
+    """Requests of one shape run as one; each is told with whom. "poison" breaks the run."""
+
+    name = "together"
+    summary = "Run together"
+    Input = TogetherInput
+    families = frozenset({"dummy-batched"})
+
+    def reserve_bytes(self, request: TogetherInput, entry: Entry, device: Device) -> int:
+        return request.work_bytes
+
+    def batch_key(self, request: TogetherInput, entry: Entry) -> Hashable | None:
+        return request.shape
+
+    def items(self, request: TogetherInput) -> int:
+        return request.items
+
+    def max_items(self, request: TogetherInput, entry: Entry, device: Device) -> int:
+        return MAX_ITEMS
+
+    def run(self, bundle: Any, request: TogetherInput, context: RunContext) -> list[Output]:
+        return self.run_batch(bundle, [request], context)[0]
+
+    def run_batch(
+        self, bundle: Any, requests: Sequence[TogetherInput], context: RunContext
+    ) -> list[list[Output]]:
+        steps = max(request.steps for request in requests)
+        for step in range(steps):
+            time.sleep(requests[0].step_s)
+            context.step(step + 1, steps)
+        texts = [request.text for request in requests]
+        if "poison" in texts:
+            raise ValueError("secret detail of a bug")
+        run = next(runs)
+        return [[Output("json", {"text": text, "with": texts, "run": run})] for text in texts]
+
+
+for family in (DummyFamily(), BatchedFamily()):
+    FAMILIES.register(family.name, family)
+for task in (Echo(), Steps(), Length(), Together()):
     TASKS.register(task.name, task)

@@ -39,9 +39,14 @@ class Server:
 
     def worker(self) -> psutil.Process:
         """The worker process."""
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        (worker,) = [c for c in children if "onebox.runtime.worker" in " ".join(c.cmdline())]
+        (worker,) = self.workers()
         return worker
+
+    def workers(self) -> list[psutil.Process]:
+        """The worker processes that run now, the oldest first."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        workers = [child for child in children if _is_worker(child)]
+        return sorted(workers, key=lambda worker: worker.pid)
 
     def stop(self, timeout_s: float = 30) -> int:
         self.process.terminate()
@@ -114,6 +119,13 @@ def wait_for(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
             raise AssertionError(f"not true within {timeout_s:g} s")
         time.sleep(0.02)
     return answer
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "onebox.runtime.worker" in process.cmdline()
+    except psutil.Error:
+        return False  # it has ended since it was listed, or has no command line any more
 
 
 def _read(server: Server) -> None:

@@ -55,7 +55,7 @@ LONG_FILES: dict[str, str] = {}  # file: reason
 NAMES = """
 frozenset get_args len range re.compile struct.Struct Path TypeVar ParamSpec
 dataclass field Field ConfigDict SettingsConfigDict AliasChoices BeforeValidator
-model_validator field_validator Depends structlog.get_logger
+model_validator field_validator Depends ByteSize plain prefixed structlog.get_logger
 msgspec.msgpack.Encoder msgspec.msgpack.Decoder msgspec.json.Encoder msgspec.json.Decoder
 APIRouter router.get router.post router.delete router.put
 click.group click.option click.argument click.version_option click.FloatRange click.IntRange
