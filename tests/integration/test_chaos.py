@@ -47,8 +47,9 @@ EXPECTED = {
 THREADS_MORE = min(32, (os.cpu_count() or 1) + 4)
 # A connection or two that the kernel has not closed yet.
 DESCRIPTORS_MORE = 4
-# What the allocator keeps of the bodies of 5 MiB that went through; up to 13 MiB were seen.
-BYTES_MORE = 32 * MIB
+# What the allocator keeps of the bodies of 5 MiB that went through: 1 to 33 MiB were seen. That it
+# does not grow with time is shown by benchmarks/soak.py.
+BYTES_MORE = 64 * MIB
 BUGS_IN_THE_LOG = ("unhandled_error", "never retrieved", "answer_failed", "housekeeping_failed")
 
 
