@@ -10,6 +10,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from onebox.api.error_shape import error_body
@@ -84,6 +85,13 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(errors.AppError, _on_app_error)
     app.add_exception_handler(RequestValidationError, _on_validation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
+
+
+def located(error: ValidationError, place: str) -> RequestValidationError:
+    """What FastAPI would have raised, with the problems in "body" or "query"."""
+    return RequestValidationError(
+        [{**problem, "loc": (place, *problem["loc"])} for problem in error.errors()]
+    )
 
 
 def internal_error(request_id: str) -> JSONResponse:

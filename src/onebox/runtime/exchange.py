@@ -27,7 +27,7 @@ class Exchange:
         observe: called with each event as it comes in, before it is iterated. What it raises is
             logged, and the event goes on.
         only_end: iterate nothing but the last event.
-        leave: called once when nobody listens any more; told whether the request has ended.
+        leave: called with it when nobody listens any more.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ from onebox.runtime.wire import BundleStats
 
 @dataclass(slots=True)
 class Slot:
-    """One bundle's place in memory. Changed only under `BundleCache._changed`.
+    """One bundle's place in memory. Changed only under `Slots._changed`.
 
     `size_bytes` is the estimate until the bundle is loaded; `last_free` is when there last was no
     lease.

@@ -181,19 +181,21 @@ class Inference:
 
     async def _placed(self, prepared: Prepared) -> WorkerClient:
         async def needed_bytes(device: Device) -> int:
-            weights = await self._sizing.weights(prepared.entry, device)
-            working = self._sizing.working(prepared.entry, prepared.task, prepared.input, device)
-            return weights.expected_bytes + working.expected_bytes
+            return sum(await self._sizes(prepared, device))
 
         return await self._pool.place(prepared.entry.key, needed_bytes, prepared.left_s())
+
+    async def _sizes(self, prepared: Prepared, device: Device) -> tuple[int, int]:
+        """What the weights and the work are expected to take there."""
+        weights = await self._sizing.weights(prepared.entry, device)
+        working = self._sizing.working(prepared.entry, prepared.task, prepared.input, device)
+        return weights.expected_bytes, working.expected_bytes
 
     async def _submit_frame(
         self, prepared: Prepared, request: BaseModel, client: WorkerClient
     ) -> Submit:
         assert client.hello is not None
-        device = client.hello.device
-        weights = await self._sizing.weights(prepared.entry, device)
-        working = self._sizing.working(prepared.entry, prepared.task, prepared.input, device)
+        weights_bytes, working_bytes = await self._sizes(prepared, client.hello.device)
         return Submit(
             id=prepared.id,
             task=prepared.task.name,
@@ -202,8 +204,8 @@ class Inference:
             caller=prepared.caller,
             priority=prepared.options.priority,
             timeout_s=prepared.left_s(),
-            estimate_bytes=weights.expected_bytes,
-            reserve_bytes=working.expected_bytes,
+            estimate_bytes=weights_bytes,
+            reserve_bytes=working_bytes,
         )
 
     def _observer(

@@ -70,10 +70,15 @@ def refuse_client_files(request: BaseModel) -> None:
             raise InvalidInput(f"{name}: there is no stored file of that id", param=name)
 
 
-def require_task(entry: Entry, task_name: str) -> None:
-    """Raises ModelBroken, or TaskNotSupported with what it can do."""
+def require_whole(entry: Entry) -> None:
+    """Raises ModelBroken with the reason."""
     if entry.status == "broken":
         raise ModelBroken(f"{entry.name} cannot be used: {entry.reason}", param="model")
+
+
+def require_task(entry: Entry, task_name: str) -> None:
+    """Raises ModelBroken, or TaskNotSupported with what it can do."""
+    require_whole(entry)
     if task_name not in entry.tasks:
         can = ", ".join(entry.tasks) or "nothing that this server knows"
         raise TaskNotSupported(

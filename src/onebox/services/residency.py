@@ -8,10 +8,11 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from onebox.core.contracts import Device, Entry
-from onebox.core.errors import ModelBroken, TaskNotSupported
+from onebox.core.errors import TaskNotSupported
 from onebox.runtime.wire import Event, Failed, Load, Loading, Result, Stats, Unload
 from onebox.runtime.worker_client import WorkerClient
 from onebox.runtime.worker_pool import WorkerPool
+from onebox.services.request import require_whole
 from onebox.services.sizing import Sizing
 
 # For how long an unload waits for running requests, and with force for the step they are in.
@@ -109,7 +110,6 @@ async def _refresh(client: WorkerClient, key: str) -> int | None:
 
 
 def _require_loadable(entry: Entry) -> None:
-    if entry.status == "broken":
-        raise ModelBroken(f"{entry.name} cannot be used: {entry.reason}", param="model")
+    require_whole(entry)
     if entry.family is None:
         raise TaskNotSupported(f"nothing on this server can load {entry.name}", param="model")

@@ -10,10 +10,10 @@ import json
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
-from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError
 
 from onebox.api.deps import ServicesDep
+from onebox.api.errors import located
 from onebox.api.routing import Route
 from onebox.core.contracts import Task
 from onebox.core.errors import InvalidInput
@@ -102,8 +102,7 @@ def _task_input(task: Task[Any], request: Request, text: str | None) -> BaseMode
     try:
         task_input: BaseModel = task.Input.model_validate(values)
     except ValidationError as error:
-        located = [{**problem, "loc": ("query", *problem["loc"])} for problem in error.errors()]
-        raise RequestValidationError(located) from error
+        raise located(error, "query") from error
     refuse_client_files(task_input)
     return task_input
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request, Response
-from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field, ValidationError, create_model
 from starlette.datastructures import UploadFile
 
+from onebox.api.errors import located
 from onebox.api.options import option_fields, options_of
 from onebox.api.routing import Route
 from onebox.api.sse import EVENT_STREAM, EventStream, event, wants_events
@@ -92,8 +92,7 @@ async def _read_body(request: Request, model: type[BaseModel]) -> BaseModel:
             return model.model_validate(await _read_form(request))
         return model.model_validate_json(await request.body())
     except ValidationError as error:
-        located = [{**problem, "loc": ("body", *problem["loc"])} for problem in error.errors()]
-        raise RequestValidationError(located) from error
+        raise located(error, "body") from error
 
 
 async def _read_form(request: Request) -> dict[str, Any]:
