@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from onebox.services.authenticator import Authenticator
 from tests.support.asking import Background
 from tests.support.dummy_plugin import BATCHED, dummy_checkpoint
-from tests.support.server import Server, running_server
+from tests.support.server import ADMIN_KEY, Server, running_server
 
 PLUGIN = {"ONEBOX_PLUGINS": "tests.support.dummy_plugin"}
 SECRET_KEY = "a-secret-for-tests-of-thirty-two-bytes"
@@ -84,3 +84,10 @@ def manager(small: Server) -> Iterator[httpx.Client]:
 def in_background() -> Iterator[Background]:
     with ThreadPoolExecutor(32) as pool:
         yield pool.submit
+
+
+@pytest.fixture
+def chief(small: Server) -> Iterator[httpx.Client]:
+    """Who may do everything on `small`."""
+    with small.client(ADMIN_KEY) as client:
+        yield client

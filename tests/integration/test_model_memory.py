@@ -28,12 +28,6 @@ def client(small: Server) -> Iterator[httpx.Client]:
         yield client
 
 
-@pytest.fixture
-def chief(small: Server) -> Iterator[httpx.Client]:
-    with small.client(ADMIN_KEY) as client:
-        yield client
-
-
 def memory(client: httpx.Client, model: str, **query: Any) -> dict[str, Any]:
     answer = client.get(f"/v1/models/{model}/memory", params=query)
     assert answer.status_code == 200, answer.text

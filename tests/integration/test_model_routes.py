@@ -24,18 +24,12 @@ from tests.support.asking import (
     unload,
 )
 from tests.support.dummy_plugin import dummy_checkpoint
-from tests.support.server import ADMIN_KEY, Server, wait_for
+from tests.support.server import Server, wait_for
 
 
 @pytest.fixture
 def client(small: Server) -> Iterator[httpx.Client]:
     with small.client() as client:
-        yield client
-
-
-@pytest.fixture
-def chief(small: Server) -> Iterator[httpx.Client]:
-    with small.client(ADMIN_KEY) as client:
         yield client
 
 
