@@ -62,6 +62,20 @@ class TensorInfo(msgspec.Struct, frozen=True):
     size_bytes: int
 
 
+class GgufHeader(msgspec.Struct, frozen=True):
+    """What the header of a GGUF file says.
+
+    Attributes:
+        metadata: key → text, number or boolean; of arrays only short ones of numbers, as tuples.
+        array_lengths: key → number of items of every array, kept or not.
+        tensors: in the file's order; `dtype` is ggml's name, e.g. "Q4_1", and `shape` as in torch.
+    """
+
+    metadata: Mapping[str, Any]
+    array_lengths: Mapping[str, int]
+    tensors: Mapping[str, TensorInfo]
+
+
 class OnDisk(Protocol):
     """Cheap facts about one checkpoint on disk, read from names and headers; weights are never
     loaded.
@@ -80,6 +94,9 @@ class OnDisk(Protocol):
 
     def tensors(self, relative: str) -> Mapping[str, TensorInfo]:
         """Header of one `.safetensors` file. Raises ModelBroken when it does not parse."""
+
+    def gguf(self, relative: str) -> GgufHeader:
+        """Header of one `.gguf` file. Raises ModelBroken when it does not parse."""
 
 
 @dataclass(frozen=True, slots=True)

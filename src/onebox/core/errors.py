@@ -2,6 +2,7 @@
 
 AppError
 ├── InvalidInput              a value of the request is wrong
+│   └── ContextOverflow       more tokens than the model can take
 ├── TaskNotSupported          the model cannot do what was asked
 ├── Unauthorized, Forbidden
 ├── ModelNotFound, FileNotFound, RequestNotFound
@@ -55,6 +56,10 @@ class AppError(Exception):
 
 class InvalidInput(AppError):
     code = "invalid_value"
+
+
+class ContextOverflow(InvalidInput):
+    code = "context_length_exceeded"
 
 
 class TaskNotSupported(AppError):

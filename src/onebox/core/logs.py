@@ -50,7 +50,7 @@ def configure_logs(level: str, log_format: str) -> None:
         logging.getLogger(name).propagate = True
     logging.getLogger("uvicorn.access").disabled = True
     # Chatty at INFO, and nothing an operator can act on.
-    for name in ("uvicorn.error", "httpx", "watchdog", "filelock"):
+    for name in ("uvicorn.error", "httpx", "httpx2", "watchdog", "filelock"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
 

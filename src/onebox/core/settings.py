@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dotenv import dotenv_values
-from pydantic import AliasChoices, Field, SecretStr, model_validator
+from pydantic import AliasChoices, ByteSize, Field, SecretStr, model_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -145,11 +145,44 @@ class Settings(RuntimeSettings):
         validation_alias=prefixed("MAX_BODY_BYTES"),
         description="Largest request body in bytes.",
     )
+    remote_media: bool = Field(
+        False,
+        validation_alias=prefixed("REMOTE_MEDIA"),
+        description="Fetch pictures that requests name by an https link.",
+    )
+    remote_media_hosts: StrTuple = Field(
+        (),
+        validation_alias=prefixed("REMOTE_MEDIA_HOSTS"),
+        description="Comma-separated hosts (`name` or `name:port`) of such links that may be "
+        "private, plain http and on any port.",
+    )
     file_ttl: float = Field(
         3600.0,
         gt=0,
         validation_alias=prefixed("FILE_TTL"),
         description="Seconds that a result link works.",
+    )
+    starter: Literal["on", "off"] = Field(
+        "on",
+        validation_alias=prefixed("STARTER"),
+        description="`on`: the first start fetches the starter models in the background; `off`.",
+    )
+    database_url: SecretStr | None = Field(
+        None,
+        validation_alias=prefixed("DATABASE_URL"),
+        description="Where responses are kept, such as `postgresql+psycopg://user:pw@host/name`; "
+        "default: `onebox.db` in the data folder.",
+    )
+    response_ttl: float = Field(
+        30.0,
+        ge=0,
+        validation_alias=prefixed("RESPONSE_TTL"),
+        description="Days that a stored response is kept after its last use; 0 keeps it.",
+    )
+    response_store: ByteSize = Field(
+        ByteSize(4 * 1024**3),
+        validation_alias=prefixed("RESPONSE_STORE"),
+        description="Space for stored responses (`4GiB`); the oldest of who holds most go first.",
     )
     docs: bool = Field(
         True,

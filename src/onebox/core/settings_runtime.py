@@ -68,6 +68,18 @@ class RuntimeSettings(BaseSettings):
         description="Seconds at most that a request waits for others to share its run; "
         "none when the model is idle.",
     )
+    max_sequences: int = Field(
+        64,
+        ge=1,
+        le=4096,
+        validation_alias=prefixed("MAX_SEQUENCES"),
+        description="Texts that one model writes at the same time; others wait.",
+    )
+    prefix_cache: ByteSize = Field(
+        ByteSize(512 * 1024**2),
+        validation_alias=prefixed("PREFIX_CACHE"),
+        description="Memory per chat model for prompts that may come again (`512MiB`); 0: none.",
+    )
     preload: StrTuple = Field(
         (),
         validation_alias=prefixed("PRELOAD"),

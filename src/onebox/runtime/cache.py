@@ -14,6 +14,7 @@ from onebox.core.contracts import Bundle, Entry
 from onebox.core.errors import ModelBusy
 from onebox.engines.work import LoadFailed
 from onebox.runtime.budget import WAIT, Claimed, Plan
+from onebox.runtime.growth import resize
 from onebox.runtime.leaks import LeakWatch
 from onebox.runtime.loader import Loader
 from onebox.runtime.share import Share
@@ -92,6 +93,13 @@ class BundleCache:
         `estimate_bytes` is the bundle's size while it is not loaded.
         """
         return self._slots.working_bytes(key, estimate_bytes)
+
+    def resize(self, key: str, extra_bytes: int) -> bool:
+        """As `growth.resize`."""
+        return resize(self._slots, self._share, self._evict_soon, key, extra_bytes)
+
+    def others_wait(self, key: str) -> bool:
+        return self._slots.others_wait(key)
 
     def unload(self, key: str, wait_s: float, on_busy: Callable[[], None] | None = None) -> None:
         """Drop a bundle. Does nothing if it is not there.
@@ -250,6 +258,15 @@ class BundleCache:
         for slot in leaving:
             log.info("evict", model=slot.entry.name, size_bytes=slot.size_bytes, for_whom=for_whom)
         self._close(leaving)
+
+    def _evict_soon(self, leaving: Sequence[Slot]) -> bool:
+        """For what is in use and grows; not while a load takes long: then they stay."""
+        with self._loads_within(self._evict_wait_s) as mine:
+            if mine:
+                self._evict(leaving, "what is in use")
+            else:
+                self._slots.stay_all(leaving)
+            return mine
 
     def _close(self, leaving: Sequence[Slot]) -> None:
         """Called under `_loads`."""

@@ -17,14 +17,15 @@ from onebox.runtime.wire import BundleStats
 class Slot:
     """One bundle's place in memory. Changed only under `Slots._changed`.
 
-    `size_bytes` is the estimate until the bundle is loaded; `last_free` is when there last was no
-    lease.
+    `size_bytes` is the estimate until the bundle is loaded, `extra_bytes` what it took since, and
+    `last_free` when there last was no lease.
     """
 
     entry: Entry
     size_bytes: int
     state: Literal["loading", "ready", "leaving"]
     bundle: Bundle | None = None
+    extra_bytes: int = 0
     leases: int = 0
     reserved_bytes: int = 0
     last_released: float = 0.0
@@ -35,6 +36,10 @@ class Slot:
     def pinned(self) -> bool:
         return bool(self.entry.overrides.get("pin"))
 
+    @property
+    def held_bytes(self) -> int:
+        return self.size_bytes + self.extra_bytes
+
     def has_been_free(self, since: float) -> bool:
         """Whether its leases are short ones: at some time since then there was none."""
         return self.leases == 0 or self.last_free >= since
@@ -42,7 +47,7 @@ class Slot:
     def resident(self) -> Resident:
         return Resident(
             self.entry.key,
-            self.size_bytes,
+            self.held_bytes,
             self.reserved_bytes,
             self.leases if self.state == "ready" else 1,
             self.pinned,
@@ -55,7 +60,7 @@ class Slot:
             self.entry.name,
             self.entry.family or "",
             self.state,
-            self.size_bytes,
+            self.held_bytes,
             self.reserved_bytes,
             self.leases,
             self.pinned,

@@ -31,6 +31,7 @@ class Slots:
         self._slots: dict[str, Slot] = {}
         self._leases_so_far = 0
         self._turn: Want | None = None
+        self._patient: list[Want] = []
 
     def lease(self, want: Want) -> Slot | None:
         """Lease the bundle if it is ready and its working reserve fits."""
@@ -50,14 +51,25 @@ class Slots:
         bundle. Else those whose bundles are in memory could keep them there for ever.
 
         Only if that helps: not while a lease older than the wait, a long job's, is in the way.
-        One at a time.
+        One at a time. Those who may go on without end see that someone waits (`others_wait`).
         """
         with self._changed:
+            if want not in self._patient:
+                self._patient.append(want)
             if self._turn is None and self._would_fit(want, since):
                 self._turn = want
 
+    def others_wait(self, key: str) -> bool:
+        """Whether someone has waited long for another bundle, or for this one to be unloaded."""
+        with self._changed:
+            own = self._slots.get(key)
+            is_leaving = own is not None and own.state == "leaving"
+            return is_leaving or any(want.entry.key != key for want in self._patient)
+
     def end_turn(self, want: Want) -> None:
         with self._changed:
+            if want in self._patient:
+                self._patient.remove(want)
             if self._turn is want:
                 self._turn = None
                 self._changed.notify_all()
@@ -84,14 +96,33 @@ class Slots:
             residents = [s.resident() for s in self._slots.values() if s is not own]
             needed = want.estimate_bytes + want.reserve_bytes
             if own is not None:
-                needed = own.size_bytes + want.reserve_bytes
+                needed = own.held_bytes + want.reserve_bytes
                 # What its running requests reserved counts, but ends with them.
                 residents.append(replace(own.resident(), size_bytes=0, leases=1))
-            limits = Limits(self._share.share_bytes, self._share.pool_bytes, self._share.most_bytes)
+            limits = self._limits()
             plan = plan_room(needed, limits, residents, claimed)
             if plan.verdict == "never":
                 raise too_large(want, needed, limits.most_bytes)
             return plan, self._leave(self._slots[key] for key in plan.evict)
+
+    def resize(self, key: str, extra_bytes: int, claimed: Claimed) -> tuple[Plan, list[Slot]]:
+        """Let a leased bundle take so much beside its weights, or what to do so that it can."""
+        with self._changed:
+            slot = self._slots.get(key)
+            if slot is None:
+                return Plan("fits"), []
+            added = extra_bytes - slot.extra_bytes
+            plan, leaving = Plan("fits"), list[Slot]()
+            if added > 0:
+                residents = [s.resident() for s in self._slots.values()]
+                limits = self._limits()
+                plan = plan_room(added, limits, residents, claimed)
+                leaving = self._leave(self._slots[key] for key in plan.evict)
+            if plan.verdict == "fits" and not leaving:
+                slot.extra_bytes = extra_bytes
+                if added < 0:
+                    self._changed.notify_all()
+            return plan, leaving
 
     def start_loading(self, want: Want) -> Slot | None:
         """A new slot, or None if there is one already. Its working reserve counts from now on."""
@@ -163,6 +194,10 @@ class Slots:
                 slot.state = "ready"
             self._changed.notify_all()
 
+    def stay_all(self, slots: Iterable[Slot]) -> None:
+        for slot in slots:
+            self.stay(slot)
+
     def is_leaving(self, key: str) -> bool:
         with self._changed:
             slot = self._slots.get(key)
@@ -182,7 +217,7 @@ class Slots:
         with self._changed:
             own = self._slots.get(key)
             size_bytes = own.size_bytes if own else estimate_bytes
-            pinned = sum(s.size_bytes for s in self._slots.values() if s.pinned and s is not own)
+            pinned = sum(s.held_bytes for s in self._slots.values() if s.pinned and s is not own)
             return max(0, self._share.pool_bytes - size_bytes - pinned)
 
     def retire(self, keys: Iterable[str]) -> None:
@@ -217,13 +252,13 @@ class Slots:
     def _would_fit(self, want: Want, since: float) -> bool:
         """Whether it fits once every lease that began after `since` has ended."""
         own = self._slots.get(want.entry.key)
-        needed = (own.size_bytes if own else want.estimate_bytes) + want.reserve_bytes
+        needed = (own.held_bytes if own else want.estimate_bytes) + want.reserve_bytes
         for slot in self._slots.values():
             ends = slot.has_been_free(since)
             if slot is own:
                 needed += 0 if ends else slot.reserved_bytes
             elif slot.pinned or slot.state != "ready" or not ends:
-                needed += slot.size_bytes + slot.reserved_bytes
+                needed += slot.held_bytes + slot.reserved_bytes
         return needed <= self._share.share_bytes
 
     def _is_anothers_turn(self, want: Want) -> bool:
@@ -244,4 +279,7 @@ class Slots:
         return slot is None or slot.state == "ready"
 
     def _used_bytes(self) -> int:
-        return sum(s.size_bytes + s.reserved_bytes for s in self._slots.values())
+        return sum(s.held_bytes + s.reserved_bytes for s in self._slots.values())
+
+    def _limits(self) -> Limits:
+        return Limits(self._share.share_bytes, self._share.pool_bytes, self._share.most_bytes)

@@ -24,6 +24,8 @@ class Start(msgspec.Struct, frozen=True, tag=True):
 
     Attributes:
         index: which of the chosen devices is this worker's.
+        max_sequences: texts that one model writes at the same time.
+        prefix_cache_bytes: for keys and values of prompts that may come again, per model.
         leak_limit_bytes: memory that may stay behind after unloads before it asks for a restart.
     """
 
@@ -35,6 +37,8 @@ class Start(msgspec.Struct, frozen=True, tag=True):
     lease_timeout_s: float
     leak_limit_bytes: int
     batch_window_s: float
+    max_sequences: int
+    prefix_cache_bytes: int
     spool: str
 
 

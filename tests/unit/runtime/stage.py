@@ -14,7 +14,7 @@ from onebox.runtime.wire import FromWorker, Heartbeat, Hello, Start, ToWorker
 from tests.unit.runtime.clients import BUDGET, CPU, create_pools, run_jumping, stats
 
 HANG_S = 60.0
-START = Start(0, ("auto",), None, None, 1.0, 1.0, 1, 0.0, "spool")
+START = Start(0, ("auto",), None, None, 1.0, 1.0, 1, 0.0, 8, 0, "spool")
 HELLO = Hello(1, CPU, (CPU,), BUDGET, 1)
 
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from onebox.core.errors import ModelBusy
+from tests.support.server import wait_for
 from tests.unit.runtime.fakes import LEAK_LIMIT, Clock, Weights, create_cache, entry, want
 
 BOUND_S = 10
@@ -69,6 +70,17 @@ def test_an_unload_that_waits_lets_no_new_lease_begin(cache, weights):
         next_one.result(BOUND_S)
     assert [bundle.closed for bundle in weights.loaded] == [True, False]
     assert states(cache) == {"a": "ready"}
+
+
+def test_who_uses_what_is_to_be_unloaded_is_told(cache, weights):
+    with ThreadPoolExecutor() as pool:
+        with cache.lease(want(A)):
+            assert not cache.others_wait("a")
+            unloading = pool.submit(cache.unload, "a", BOUND_S)
+            wait_for(lambda: cache.others_wait("a"))
+            assert not cache.others_wait("b")
+        unloading.result(BOUND_S)
+    assert not cache.others_wait("a")
 
 
 def test_who_waits_for_an_unload_is_not_out_of_time_before_it_ends(weights):

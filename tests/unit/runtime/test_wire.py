@@ -21,7 +21,7 @@ STATS = wire.WorkerStats(
 )
 ERRORS = sorted({*all_errors().values(), ConfigurationError}, key=lambda cls: cls.code)
 TO_WORKER = [
-    wire.Start(0, ("cuda:0", "cuda:1"), None, "8GiB", 1.0, 2.0, 3, 0.5, "/spool"),
+    wire.Start(0, ("cuda:0", "cuda:1"), None, "8GiB", 1.0, 2.0, 3, 0.5, 8, 9, "/spool"),
     wire.Submit("1", "t", ENTRY, {"prompt": "é", "data": b"\xff"}, "key:1", "job", 9.5, 11, 12),
     wire.Cancel("1"),
     wire.Load("1", ENTRY, "key:1", 9.5, 11),

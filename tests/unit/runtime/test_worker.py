@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from onebox.core.decoding import EncodedTask
 from onebox.core.media import Spool
 from onebox.core.plugins import FAMILIES, TASKS
 from onebox.runtime.wire import (
@@ -30,11 +31,27 @@ from onebox.runtime.wire import (
 )
 from onebox.runtime.worker.worker import Worker
 from tests.unit.runtime.clients import CPU, entry
-from tests.unit.runtime.desk import TextTask, load, submit
+from tests.unit.runtime.desk import TextInput, TextTask, load, submit
 
 BOUND_S = 10
 PLENTY = 10**9
-START = Start(0, ("cpu",), None, None, 0.0, 5.0, PLENTY, 0.0, "spool")
+START = Start(0, ("cpu",), None, None, 0.0, 5.0, PLENTY, 0.0, 8, 0, "spool")
+
+
+class Panic(BaseException):
+    """What libraries in Rust raise when they panic is no Exception."""
+
+
+class Panicking(EncodedTask[Any]):
+    name = "text"
+    summary = "Panic"
+    Input = TextInput
+
+    def encode(self, request: Any, entry: Any, read: Any) -> Any:
+        raise Panic("secret")
+
+    def open(self, bundle: Any, request: Any, prompt: Any, context: Any) -> Any:
+        raise AssertionError("it has no prompt")
 
 
 class FakeFamily:
@@ -131,6 +148,15 @@ def test_a_bug_in_a_check_fails_that_request_and_tells_nothing_of_it(office, tas
     failed = office.until(Failed, "1")
     assert failed.code == "inference_failed"
     assert "secret" not in failed.message
+
+
+def test_a_panic_of_what_makes_prompts_fails_that_request_alone(office, monkeypatch):
+    monkeypatch.setitem(TASKS._items, "text", Panicking())
+    for name in ("1", "2", "3"):
+        office.worker.handle(submit(name))
+        failed = office.until(Failed, name)
+        assert failed.code == "inference_failed"
+        assert "secret" not in failed.message
 
 
 def test_a_family_of_an_unknown_engine_fails_its_requests_and_no_more(office, monkeypatch):

@@ -40,6 +40,12 @@ class BundleMemory:
     def working_bytes(self, work: Work) -> int:
         return self._cache.working_bytes(self._entry.key, work.estimate_bytes)
 
+    def resize(self, extra_bytes: int) -> bool:
+        return self._cache.resize(self._entry.key, extra_bytes)
+
+    def others_wait(self) -> bool:
+        return self._cache.others_wait(self._entry.key)
+
     def _want(self, works: Sequence[Work]) -> Want:
         return Want(
             self._entry,

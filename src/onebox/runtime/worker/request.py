@@ -14,8 +14,9 @@ from pydantic import BaseModel, ValidationError
 
 from onebox.core.cancel import CancelToken
 from onebox.core.contracts import Device, Entry, Task
+from onebox.core.decoding import EncodedTask, Prompt
 from onebox.core.errors import AppError, Cancelled, InferenceFailed, InvalidInput, TaskNotSupported
-from onebox.core.media import Spool
+from onebox.core.media import MediaRef, Spool
 from onebox.core.plugins import ENCODERS, FAMILIES, TASKS
 from onebox.core.results import Artifact, Output, Timing
 from onebox.engines.work import Work
@@ -52,6 +53,7 @@ class Request:
     task: Task[Any] | None
     input: Any
     token: CancelToken
+    prompt: Prompt | None = None
     created: float = field(default_factory=time.monotonic)
     _started: float | None = None
     _load_started: float | None = None
@@ -86,6 +88,20 @@ class Request:
     @property
     def answered(self) -> bool:
         return self._answered
+
+    @property
+    def needs_encoding(self) -> bool:
+        """Whether its prompt must be made before it may be queued."""
+        return isinstance(self.task, EncodedTask) and self.prompt is None
+
+    def encode(self) -> None:
+        """Make the prompt. Raises what the task's `encode` does."""
+        assert isinstance(self.task, EncodedTask)
+        self.prompt = self.task.encode(self.input, self.entry, self.read)
+
+    def read(self, media: MediaRef) -> bytes:
+        """The bytes of a binary input."""
+        return media.data if media.data is not None else self.around.spool.read(media.file_id or "")
 
     def work(self) -> Work:
         """This request as an engine sees it."""
@@ -204,3 +220,11 @@ def _validated(task: Task[Any], values: dict[str, Any]) -> BaseModel:
             f"the task's input does not validate: {error.errors()[0]['msg']}"
         ) from error
     return checked
+
+
+def answer_for(error: BaseException, what: str, whose: str) -> AppError:
+    """What the client is told; the log has what was no error of ours."""
+    if isinstance(error, AppError):
+        return error
+    log.error("worker_failed", to=what, id=whose, exc_info=error)
+    return InferenceFailed(f"the worker could not {what} this; the server's log says why")

@@ -12,7 +12,8 @@ import structlog
 
 from onebox.core.cancel import interruptible
 from onebox.core.contracts import Bundle, Device, Entry
-from onebox.core.errors import Cancelled, InvalidInput, WorkerLost
+from onebox.core.decoding import EncodedTask, Generation
+from onebox.core.errors import AppError, Cancelled, InferenceFailed, InvalidInput, WorkerLost
 from onebox.core.media import MediaRef
 from onebox.core.results import Output
 from onebox.engines.work import Work
@@ -73,6 +74,40 @@ class TaskRunner:
             self._run(context, bundle, run)
         finally:
             self._active -= 1
+
+    def decodes(self, work: Work) -> bool:
+        request: Request = work.request
+        return isinstance(request.task, EncodedTask)
+
+    def open(self, work: Work, bundle: Bundle) -> Generation:
+        """Begin a text. Its own context lives as long as it is written."""
+        request: Request = work.request
+        assert isinstance(request.task, EncodedTask)
+        assert request.prompt is not None
+        request.start()
+        context = _Context([request], lambda: None, lean=False)
+        context.check()
+        return request.task.open(bundle, request.input, request.prompt, context)
+
+    def finish(self, work: Work, generation: Generation) -> None:
+        request: Request = work.request
+        request.finish(generation.outputs())
+
+    def failed(self, error: BaseException) -> AppError:
+        """What those are told whose step failed; it may have been the device."""
+        if is_device_failure(error):
+            self.failure = f"the device {self._device.id} failed"
+            return WorkerLost(f"{self.failure}; its worker is being restarted")
+        if lacks_deterministic_form(error):
+            return InvalidInput(
+                f"this model uses an operation that has no deterministic form on "
+                f"{self._device.id}; leave deterministic out",
+                param="deterministic",
+            )
+        return InferenceFailed("the model failed on this request; the server's log says why")
+
+    def fixed_mode(self) -> contextlib.AbstractContextManager[Any]:
+        return Deterministic(self._device)
 
     @contextlib.contextmanager
     def disturbed(self) -> Iterator[None]:
@@ -211,6 +246,4 @@ class _Context:
                 request.around.emit(Delta(request.frame.id, data))
 
     def read(self, media: MediaRef) -> bytes:
-        if media.data is not None:
-            return media.data
-        return self.requests[0].around.spool.read(media.file_id or "")
+        return self.requests[0].read(media)

@@ -16,7 +16,6 @@ from onebox.core.contracts import Bundle, Device, Entry
 from onebox.core.errors import (
     AppError,
     Cancelled,
-    InferenceFailed,
     ModelUnloaded,
     RequestIdTaken,
     ShuttingDown,
@@ -24,7 +23,7 @@ from onebox.core.errors import (
 from onebox.core.media import Spool
 from onebox.core.plugins import FAMILIES
 from onebox.engines.gate import Gate
-from onebox.engines.work import Engine, Work
+from onebox.engines.work import Engine
 from onebox.hardware.memory import empty_cache, held_bytes, resident_bytes
 from onebox.runtime.cache import BundleCache
 from onebox.runtime.share import Share
@@ -49,7 +48,8 @@ from onebox.runtime.wire import (
 )
 from onebox.runtime.worker.engine import create_engine
 from onebox.runtime.worker.memory import BundleMemory
-from onebox.runtime.worker.request import Request, Surroundings
+from onebox.runtime.worker.prompts import Prompts
+from onebox.runtime.worker.request import Request, Surroundings, answer_for
 from onebox.runtime.worker.runner import TaskRunner
 
 log = structlog.get_logger(__name__)
@@ -80,10 +80,11 @@ class Worker:
         self.device = device
         self._emit = emit
         self._free_bytes = free_bytes
-        self._batch_window_s = start.batch_window_s
+        self._start = start
         self._gate = Gate()
         self._run = TaskRunner(device)
         self._encoders = ThreadPoolExecutor(ENCODER_THREADS, thread_name_prefix="encoder")
+        self._prompts = Prompts()
         self._around = Surroundings(device, self._emit_end, spool, self._encoders)
         self._share = Share(emit, budget_bytes=budget_bytes)
         self._cache = BundleCache(
@@ -115,6 +116,7 @@ class Worker:
                 threading.Thread(target=self._make_room, args=[frame], daemon=True).start()
             case Retire():
                 self._cache.retire(frame.keys)
+                self._prompts.forget(frame.keys)
             case Stats():
                 self._emit(Result(frame.id, stats=self.stats()))
             case _:
@@ -166,6 +168,7 @@ class Worker:
         end = time.monotonic() + grace_s + 1
         for engine in engines:
             engine.join(max(0.0, end - time.monotonic()))
+        self._prompts.close()
         self._encoders.shutdown(wait=True)
         deadline.cancel()
         self._end_requests(reason)
@@ -184,38 +187,43 @@ class Worker:
     def _accept(self, frame: Submit | Load) -> None:
         """Check, then queue. Every frame that comes here is answered exactly once."""
         try:
-            work = self._register(frame)
-        except AppError as error:
-            self._emit(Failed.from_error(frame.id, error))
+            request = self._register(frame)
+        except Exception as error:
+            self._emit(Failed.from_error(frame.id, answer_for(error, "check", frame.id)))
             return
-        except Exception:
-            log.exception("check_failed", request_id=frame.id)
-            bug = InferenceFailed("the request could not be checked; the server's log says why")
-            self._emit(Failed.from_error(frame.id, bug))
-            return
-        try:
-            with self._lock:
-                self._engine_for(frame.entry).submit(work)
-        except AppError as error:
-            work.fail(error)
+        if request.needs_encoding:
+            self._prompts.submit(self._queue, request)
+        else:
+            self._queue(request)
 
-    def _register(self, frame: Submit | Load) -> Work:
+    def _queue(self, request: Request) -> None:
+        """Unless it was answered meanwhile: cancelled, or the worker closes."""
+        try:
+            if request.needs_encoding and not request.answered:
+                self._prompts.make(request)
+            work = request.work()
+            with self._lock:
+                if not request.answered:
+                    self._engine_for(request.entry).submit(work)
+        except BaseException as error:  # A panic of a library in Rust is no Exception.
+            request.fail(answer_for(error, "queue", request.frame.id))
+
+    def _register(self, frame: Submit | Load) -> Request:
         """Runs the task's own checks, so anything may be raised; nothing is registered then."""
         if self._draining.is_set():
             raise ShuttingDown("the server is shutting down; try again", retry_after_s=10)
         request = Request.create(frame, self._around)
-        work = request.work()
         with self._lock:
             if frame.id in self._requests:
                 raise RequestIdTaken(f"a request with the id {frame.id} is running already")
             self._requests[frame.id] = request
-        return work
+        return request
 
     def _engine_for(self, entry: Entry) -> Engine:
         engine = self._engines.get(entry.key)
         if engine is None:
             memory = BundleMemory(entry, self._cache, self._on_loading, self._recover)
-            engine = create_engine(entry, memory, self._run, self._gate, self._batch_window_s)
+            engine = create_engine(entry, memory, self._run, self._gate, self._start)
             self._engines[entry.key] = engine
         return engine
 
@@ -264,12 +272,8 @@ class Worker:
         try:
             self._unload(frame)
             self._emit(Result(frame.id))
-        except AppError as error:
-            self._emit(Failed.from_error(frame.id, error))
-        except Exception:
-            log.exception("unload_failed", model=frame.key)
-            bug = InferenceFailed("the model could not be unloaded; the server's log says why")
-            self._emit(Failed.from_error(frame.id, bug))
+        except Exception as error:
+            self._emit(Failed.from_error(frame.id, answer_for(error, "unload", frame.key)))
         self.tidy()
 
     def _unload(self, frame: Unload) -> None:
