@@ -1,4 +1,4 @@
-"""`QueueEngine`: the queue, the thread and the order that engines of batches share.
+"""`QueueEngine`: the order that engines of batches share.
 
 Step 7 of a request's path. What runs together is the choice of a `Gathering`.
 """
@@ -7,21 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import structlog
-
 from onebox.core.contracts import Bundle
-from onebox.core.errors import AppError, Cancelled, InferenceFailed, ModelTooLarge
+from onebox.core.errors import AppError, ModelTooLarge
 from onebox.engines.attempt import Attempt, halves, still_wanted
-from onebox.engines.fair_queue import RANKS, FairQueue
+from onebox.engines.fair_queue import RANKS
 from onebox.engines.gate import Gate
+from onebox.engines.threaded import ThreadedEngine
 from onebox.engines.work import LoadFailed, Memory, Runner, Work
-
-log = structlog.get_logger(__name__)
 
 
 class Gathering(Protocol):
@@ -40,7 +36,7 @@ class Gathering(Protocol):
         """A batch of so many works has ended just now."""
 
 
-class QueueEngine:
+class QueueEngine(ThreadedEngine):
     """Runs the requests of one bundle, batch after batch, on a thread of its own.
 
     Between the steps of a batch its thread lets other engines go first, and runs works of its own
@@ -56,85 +52,20 @@ class QueueEngine:
         gathering: Gathering,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._name = name
-        self._memory = memory
+        super().__init__(name, memory, gate)
         self._run = run
-        self._gate = gate
         self._gathering = gathering
         self._clock = clock
-        self._queue: FairQueue[Work] = FairQueue()
-        self._changed = threading.Condition()
-        self._arrivals = 0
-        self._closed: AppError | None = None
-        self._running = False
-        self._thread = threading.Thread(target=self._loop, name=f"engine:{name}", daemon=True)
         self._thread.start()
 
-    def submit(self, work: Work) -> None:
-        with self._changed:
-            closed = self._closed
-            if closed is None:
-                self._queue.put(work, caller=work.caller, priority=work.priority)
-                self._arrivals += 1
-                self._gathering.arrived()
-                self._changed.notify()
-        if closed is not None:
-            work.fail(closed)
-        else:
-            self._gate.urge(self._thread, RANKS[work.priority])
+    def _arrived(self) -> None:
+        self._gathering.arrived()
 
-    def cancel(self, request_id: str) -> None:
-        for work in self._removed(lambda work: work.id == request_id):
-            reason = work.token.stopped()
-            work.fail(reason or Cancelled("the request was cancelled while it waited"))
-
-    def waiting(self) -> int:
-        with self._changed:
-            return len(self._queue)
-
-    def busy(self) -> bool:
-        with self._changed:
-            return self._running or len(self._queue) > 0
-
-    def close(self, reason: AppError) -> None:
-        with self._changed:
-            self._closed = reason
-            removed = self._queue.remove(lambda _: True)
-            self._changed.notify()
-        self._fail(removed, reason)
-
-    def join(self, timeout_s: float | None) -> None:
-        self._thread.join(timeout_s)
-
-    def _loop(self) -> None:
-        while self._wait_for_work():
-            works: list[Work] = []
-            with self._answering(works):
-                chosen = self._gather()
-                with self._changed:
-                    self._running = True
-                    works += self._queue.take(chosen)
-                self._serve(works)
-            with self._changed:
-                self._running = False
-
-    def _wait_for_work(self) -> bool:
-        """True once something waits; False when the engine was closed."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._closed is not None or len(self._queue) > 0)
-            return self._closed is None
-
-    @contextlib.contextmanager
-    def _answering(self, works: Sequence[Work]) -> Iterator[None]:
-        """A bug in the body fails these works, or all that wait if there are none; it is not
-        raised, for the thread must live on.
-        """
-        try:
-            yield
-        except BaseException:
-            log.exception("engine_failed", engine=self._name)
-            bug = InferenceFailed("the engine failed on this request; the server's log says why")
-            self._fail(works or self._removed(lambda _: True), bug)
+    def _serve_next(self) -> None:
+        works: list[Work] = []
+        with self._answering(works):
+            works += self._take(self._gather())
+            self._serve(works)
 
     def _gather(self) -> list[Work]:
         """The next batch, still in the queue: at once, when it is full, or when its time is up."""
@@ -156,13 +87,6 @@ class QueueEngine:
             return self._changed.wait_for(
                 lambda: self._closed is not None or self._arrivals != arrivals, timeout_s
             )
-
-    def _wanted(self) -> list[Work]:
-        """What waits, in order. What must not start any more is answered."""
-        stopped = self._removed(lambda work: work.token.stopped() is not None)
-        still_wanted(stopped)
-        with self._changed:
-            return list(self._queue)
 
     def _serve(self, works: Sequence[Work]) -> None:
         """Run one batch, from lease to answers."""
@@ -223,28 +147,7 @@ class QueueEngine:
             if lease is None:
                 return False
             with lease as bundle:
-                with self._changed:
-                    works += self._queue.take(chosen)
+                works += self._take(chosen)
                 if works:
                     self._attempt(works, bundle, RANKS[works[0].priority])
         return True
-
-    def _urgency(self, rank: int) -> int:
-        """The rank of a batch, or of what waits behind it if that is better.
-
-        The batch at hand takes its steps for those who wait for it to end.
-        """
-        with self._changed:
-            return min(rank, self._queue.best_rank())
-
-    def _removed(self, wanted: Callable[[Work], bool]) -> list[Work]:
-        with self._changed:
-            return self._queue.remove(wanted)
-
-    def _fail(self, works: Iterable[Work], error: AppError) -> None:
-        """Answer all of them, also if one of them cannot be told."""
-        for work in works:
-            try:
-                work.fail(error)
-            except Exception:
-                log.exception("answer_failed", request_id=work.id)

@@ -73,6 +73,17 @@ class Memory(Protocol):
     def working_bytes(self, work: Work) -> int:
         """The most working memory that a batch with this work may take together."""
 
+    def resize(self, extra_bytes: int) -> bool:
+        """From now on the leased bundle takes so many bytes beside its weights.
+
+        Evicts what is idle for it, but waits for nobody. False: there is no room, nothing changed.
+        """
+
+    def others_wait(self) -> bool:
+        """Whether the requests of another bundle have waited long for what this one holds, or it
+        is to be unloaded.
+        """
+
     def recover(self) -> None:
         """After running out of memory: give back what nobody holds, unload what is idle."""
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.engines.fakes import Desk
+from tests.unit.engines.scribe import Scribe
 
 
 @pytest.fixture
@@ -11,3 +12,12 @@ def desk():
     yield desk
     desk.close()
     assert desk.memory.out == []
+
+
+@pytest.fixture
+def scribe():
+    scribe = Scribe()
+    yield scribe
+    scribe.close()
+    assert scribe.memory.out == []
+    assert scribe.decoder.held == {}

@@ -40,6 +40,7 @@ class FakeMemory:
     on_recover: Callable[[], None] = lambda: None
     has_room_now: bool = True
     working: int = LARGE
+    wanted_by_others: bool = False
     out: list[str] = field(default_factory=list)
     asked_now: list[str] = field(default_factory=list)
     recovered: int = 0
@@ -56,6 +57,12 @@ class FakeMemory:
 
     def working_bytes(self, work: Work) -> int:
         return self.working
+
+    def resize(self, extra_bytes: int) -> bool:
+        return True
+
+    def others_wait(self) -> bool:
+        return self.wanted_by_others
 
     def recover(self) -> None:
         self.recovered += 1
