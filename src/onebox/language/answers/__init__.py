@@ -1,0 +1,1 @@
+"""Tokens to text: what a client gets of what a model writes."""

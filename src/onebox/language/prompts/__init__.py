@@ -1,0 +1,1 @@
+"""Text to tokens: tokenizers, chat templates in a child process, control tokens kept apart."""
