@@ -7,7 +7,6 @@ What may be loaded is an allow-list of class names; a folder that names code of 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,8 @@ import structlog
 
 from onebox.core.cancel import check_now
 from onebox.core.contracts import (
-    DTYPE_BYTES,
     Bundle,
     Device,
-    DtypeName,
     Entry,
     Family,
     Match,
@@ -28,6 +25,7 @@ from onebox.core.contracts import (
 from onebox.core.errors import ModelBroken
 from onebox.core.plugins import FAMILIES
 from onebox.core.remote_code import refuse_remote_code
+from onebox.core.weight_sizes import bytes_as, resident_bytes
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +54,6 @@ PIPELINE_CLASSES = frozenset(
 )
 COMPONENT_LIBRARIES = frozenset({"diffusers", "transformers"})
 SAFETY_CHECKERS = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
-FLOAT_BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8}
 
 
 class PipelineBundle:
@@ -95,7 +92,7 @@ class ImageDiffusion(Family):
             if file.endswith(".safetensors"):
                 component = file.split("/")[0]
                 dtype = device.vae_dtype if component == "vae" else device.dtype
-                total += _bytes_as(on_disk, file, dtype)
+                total += bytes_as(on_disk.tensors(file).values(), dtype)
         return total
 
     def load(self, entry: Entry, device: Device) -> Bundle:
@@ -121,7 +118,8 @@ class ImageDiffusion(Family):
         if vae_dtype != dtype:
             _cast_decoder_inputs(pipeline.vae)
         _make_interruptible(pipeline)
-        return PipelineBundle(pipeline, _resident_bytes(pipeline))
+        modules = (c for c in pipeline.components.values() if hasattr(c, "parameters"))
+        return PipelineBundle(pipeline, resident_bytes(modules))
 
     def warm_up(self) -> None:
         from transformers.utils import logging as transformers_logging
@@ -183,17 +181,6 @@ def _native_size(on_disk: OnDisk, components: Mapping[str, str]) -> dict[str, An
     return {"native_size": sample_size * 2 ** (len(levels) - 1)}
 
 
-def _bytes_as(on_disk: OnDisk, file: str, dtype: DtypeName) -> int:
-    """Bytes of a file's tensors once its floating-point ones are in `dtype`."""
-    total = 0
-    for tensor in on_disk.tensors(file).values():
-        if tensor.dtype in FLOAT_BITS:
-            total += math.prod(tensor.shape) * DTYPE_BYTES[dtype]
-        else:
-            total += tensor.size_bytes
-    return total
-
-
 def _cast_decoder_inputs(vae: Any) -> None:
     """Let pipelines that hand over latents in the denoiser's dtype use a decoder of another one."""
 
@@ -217,17 +204,6 @@ def _make_interruptible(pipeline: Any) -> None:
         for module in component.modules():
             if next(module.children(), None) is not None:
                 module.register_forward_pre_hook(ask)
-
-
-def _resident_bytes(pipeline: Any) -> int:
-    """Sum of the unique tensor storages of all modules."""
-    seen: dict[int, int] = {}
-    for component in pipeline.components.values():
-        if hasattr(component, "parameters"):
-            for tensor in (*component.parameters(), *component.buffers()):
-                storage = tensor.untyped_storage()
-                seen[storage.data_ptr()] = storage.nbytes()
-    return sum(seen.values())
 
 
 FAMILIES.register(ImageDiffusion.name, ImageDiffusion())

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import structlog
@@ -21,6 +21,9 @@ _log = structlog.get_logger(__name__)
 
 MAX_BYTES = 64 * 1024
 
+# "int8": weights of linear layers, on the CPU. "8bit", "4bit": bitsandbytes, on CUDA.
+Quantization = Literal["int8", "8bit", "4bit"]
+
 
 class ModelSettings(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=False):
     """The known keys; those left out do not appear in `Entry.overrides`."""
@@ -28,6 +31,7 @@ class ModelSettings(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkn
     aliases: list[str] = []
     defaults: dict[str, Any] = {}
     dtype: DtypeName | None = None
+    quantization: Quantization | None = None
     pin: bool = False
     idle_timeout: float | None = None
     licence: str | None = None

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, BinaryIO, TypeVar
 
-from onebox.core.contracts import TensorInfo
+from onebox.core.contracts import GgufHeader, TensorInfo
 from onebox.core.errors import ModelBroken
 from onebox.registry.fingerprint import OpenFile, open_binary
+from onebox.registry.gguf_header import read_gguf_header
 from onebox.registry.safetensors_header import read_header
 from onebox.registry.scanner import Candidate, scan_one
 
 # The weight index of the largest open models is 9 MB; nothing else a family reads comes near.
 MAX_JSON_BYTES = 16 * 1024 * 1024
+
+HeaderT = TypeVar("HeaderT")
 
 
 class CheckpointOnDisk:
@@ -32,6 +35,7 @@ class CheckpointOnDisk:
         self._open_file = open_file
         self._json: dict[str, dict[str, Any]] = {}
         self._tensors: dict[str, dict[str, TensorInfo]] = {}
+        self._gguf: dict[str, GgufHeader] = {}
 
     @property
     def files(self) -> Mapping[str, int]:
@@ -46,13 +50,21 @@ class CheckpointOnDisk:
 
     def tensors(self, relative: str) -> Mapping[str, TensorInfo]:
         if relative not in self._tensors:
-            size = self._size(relative)
-            with self._open_file(self._directory / relative) as file:
-                try:
-                    self._tensors[relative] = read_header(file, size)
-                except ModelBroken as error:
-                    raise ModelBroken(f"{relative}: {error.message}") from None
+            self._tensors[relative] = self._header(relative, read_header)
         return self._tensors[relative]
+
+    def gguf(self, relative: str) -> GgufHeader:
+        if relative not in self._gguf:
+            self._gguf[relative] = self._header(relative, read_gguf_header)
+        return self._gguf[relative]
+
+    def _header(self, relative: str, read: Callable[[BinaryIO, int], HeaderT]) -> HeaderT:
+        size = self._size(relative)
+        with self._open_file(self._directory / relative) as file:
+            try:
+                return read(file, size)
+            except ModelBroken as error:
+                raise ModelBroken(f"{relative}: {error.message}") from None
 
     def read_start(self, relative: str, count: int) -> bytes:
         """The first `count` bytes of a file, fewer if it is shorter."""

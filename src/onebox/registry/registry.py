@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import msgspec
+
 from onebox.core.contracts import Entry, Family
 from onebox.core.errors import ModelBusy, ModelNotFound
 from onebox.core.plugins import FAMILIES, tasks_of_family
@@ -130,6 +132,16 @@ class Registry:
         if record is None:
             raise _gone(entry)
         return CheckpointOnDisk(record.candidate, self._open_file)
+
+    def mark_broken(self, entry: Entry, reason: str) -> None:
+        """Using it showed that it is broken. It stays so until its files change."""
+        with self._lock:
+            record = self._records.get(entry.path)
+            if record is None or entry.key not in self._snapshot.keys:
+                return
+            recognition = msgspec.structs.replace(record.recognition, reason=reason)
+            broken = dataclasses.replace(record, recognition=recognition)
+            self._publish({**self._records, entry.path: broken})
 
     def rescan(self) -> None:
         """Scan now, in the calling thread."""

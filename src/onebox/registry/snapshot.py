@@ -16,7 +16,7 @@ from onebox.registry.scanner import Candidate
 TasksOf = Callable[[str], tuple[str, ...]]
 
 # What changes the loaded weights; a new value makes a new key, so that the old bundle goes.
-_LOADING = ("dtype", "loras", "components")
+_LOADING = ("dtype", "quantization", "loras", "components")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from onebox.registry.model_toml import MAX_BYTES, parse_model_toml
 WHOLE = """
 aliases = ["turbo", "fast"]
 dtype = "bfloat16"
+quantization = "int8"
 pin = true
 idle_timeout = 60
 licence = "non-commercial"
@@ -23,6 +24,7 @@ def test_every_known_key() -> None:
     assert parse_model_toml(WHOLE.encode()) == {
         "aliases": ["turbo", "fast"],
         "dtype": "bfloat16",
+        "quantization": "int8",
         "pin": True,
         "idle_timeout": 60.0,
         "licence": "non-commercial",
@@ -45,6 +47,7 @@ def test_what_is_left_out_is_not_there() -> None:
         ('aliases = "turbo"', "aliases"),
         ("aliases = [1]", "aliases"),
         ('dtype = "int4"', "dtype"),
+        ('quantization = "int2"', "quantization"),
         ("idle_timeout = -1", "negative"),
         ("idle_timeout = nan", "negative"),
         ("defaults = 3", "defaults"),

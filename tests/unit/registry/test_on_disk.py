@@ -8,6 +8,7 @@ import pytest
 from onebox.core.errors import ModelBroken
 from onebox.registry import open_on_disk
 from onebox.registry.on_disk import MAX_JSON_BYTES
+from tests.support.gguf import language_model
 from tests.unit.registry.fakes import put, put_pipeline, weights
 
 
@@ -88,3 +89,14 @@ def test_a_link_may_stay_inside_but_not_leave(folder: Path, tmp_path: Path) -> N
 def test_nothing_there_is_broken(folder: Path) -> None:
     with pytest.raises(ModelBroken, match="not there"):
         open_on_disk(folder / "nothing.safetensors")
+
+
+def test_a_gguf_header_is_read_once_and_its_faults_name_the_file(folder: Path) -> None:
+    path = put(folder / "a.gguf", language_model())
+    on_disk = open_on_disk(path)
+    first = on_disk.gguf("a.gguf")
+    path.unlink()
+    assert on_disk.gguf("a.gguf") is first
+    put(folder / "b.gguf", language_model()[:200])
+    with pytest.raises(ModelBroken, match=r"b\.gguf: .*cut short"):
+        open_on_disk(folder / "b.gguf").gguf("b.gguf")
