@@ -25,14 +25,18 @@ from onebox.runtime.worker_client import WorkerClient
 from onebox.runtime.worker_pool import WorkerPool
 from onebox.services.admission import Admission
 from onebox.services.authenticator import Authenticator, stored_secret
+from onebox.services.background import Background
 from onebox.services.catalogue import Catalogue
+from onebox.services.database import Database, sqlite_url
 from onebox.services.files import FileStore
 from onebox.services.footprints import Footprints
 from onebox.services.inference import Inference
 from onebox.services.metrics import Metrics
 from onebox.services.models import ModelControl
 from onebox.services.preload import Preloader
+from onebox.services.remote_media import RemoteMedia
 from onebox.services.residency import Residency
+from onebox.services.response_store import ResponseStore
 from onebox.services.running import RunningRequests
 from onebox.services.sizing import Sizing
 
@@ -64,6 +68,10 @@ class Services:
     preloader: Preloader
     authenticator: Authenticator
     files: FileStore
+    remote_media: RemoteMedia
+    database: Database
+    responses: ResponseStore
+    background: Background
     metrics: Metrics
     generated_key: str | None
     hash_store: HashStore
@@ -79,9 +87,12 @@ class Services:
     async def close(self) -> None:
         await self.preloader.close()
         await self.pool.close(self.settings.shutdown_grace)
+        await self.background.close()
         await asyncio.to_thread(self.registry.stop)
+        self.remote_media.close()
         self.hash_store.close()
         self.footprints.close()
+        await asyncio.to_thread(self.database.close)
         self.lock.release()
 
 
@@ -114,6 +125,7 @@ def build_services(settings: Settings) -> Services:
     defaults = TaskDefaults(settings.default_inference_steps, settings.default_guidance_scale)
     residency = Residency(pool, sizing, timeout_s=settings.request_timeout)
     link_secret, _ = stored_secret(settings.data_dir / LINK_SECRET_FILE, "")
+    database = _open_database(settings)
     return Services(
         settings=settings,
         registry=registry,
@@ -148,6 +160,10 @@ def build_services(settings: Settings) -> Services:
         preloader=_create_preloader(settings, pool, catalogue, residency),
         authenticator=create_authenticator(settings, key),
         files=FileStore(settings.data_dir / "files", link_secret, ttl_s=settings.file_ttl),
+        remote_media=RemoteMedia(enabled=settings.remote_media, hosts=settings.remote_media_hosts),
+        database=database,
+        responses=_create_response_store(settings, database),
+        background=Background(),
         metrics=metrics,
         generated_key=key,
         hash_store=hash_store,
@@ -178,6 +194,19 @@ def create_authenticator(settings: Settings, generated_key: str | None = None) -
     )
 
 
+def _open_database(settings: Settings) -> Database:
+    url = settings.database_url
+    return Database(url.get_secret_value() if url else sqlite_url(settings.data_dir / "onebox.db"))
+
+
+def _create_response_store(settings: Settings, database: Database) -> ResponseStore:
+    store = ResponseStore(
+        database, ttl_days=settings.response_ttl, max_bytes=int(settings.response_store)
+    )
+    store.recover()
+    return store
+
+
 def _create_preloader(
     settings: Settings, pool: WorkerPool, catalogue: Catalogue, residency: Residency
 ) -> Preloader:
@@ -202,6 +231,8 @@ def _create_client(
         lease_timeout_s=settings.lease_timeout,
         leak_limit_bytes=int(settings.leak_limit),
         batch_window_s=settings.batch_window,
+        max_sequences=settings.max_sequences,
+        prefix_cache_bytes=int(settings.prefix_cache),
         spool=str(settings.data_dir / "spool"),
     )
     if settings.worker == "inline":

@@ -45,6 +45,10 @@ class Catalogue:
         """The checkpoint of that name. Raises as `find` does."""
         return await self._fresh(self._registry.resolve(model))
 
+    def mark_broken(self, entry: Entry, reason: str) -> None:
+        """Using it showed that it is broken."""
+        self._registry.mark_broken(entry, reason)
+
     async def _fresh(self, entry: Entry) -> Entry:
         now = self._clock()
         if now - self._checked.get(entry.key, -FRESH_S) < FRESH_S and self._is_loaded(entry.key):

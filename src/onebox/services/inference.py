@@ -6,23 +6,24 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import partial
 
 import structlog
 from pydantic import BaseModel
 
 from onebox.core.contracts import Device, TaskDefaults
+from onebox.core.decoding import DecodeTask
 from onebox.core.errors import (
     AppError,
     Cancelled,
+    ModelBroken,
     OutOfMemory,
 )
-from onebox.core.media import MediaRef, Spool
+from onebox.core.media import Spool
 from onebox.core.plugins import TASKS
-from onebox.core.results import Artifact
 from onebox.runtime.exchange import Exchange
-from onebox.runtime.wire import SPOOL_ABOVE_BYTES, Event, Failed, Loading, Result, Started, Submit
+from onebox.runtime.wire import Delta, Event, Failed, Loading, Result, Started, Submit
 from onebox.runtime.worker_client import WorkerClient
 from onebox.runtime.worker_pool import WorkerPool
 from onebox.services.admission import Admission, Ticket
@@ -32,6 +33,8 @@ from onebox.services.metrics import Metrics
 from onebox.services.request import Options, Outcome, Prepared, require_task
 from onebox.services.running import RunningRequest, RunningRequests
 from onebox.services.sizing import Sizing
+from onebox.services.spooling import Spooling
+from onebox.services.usage import token_counts
 
 log = structlog.get_logger(__name__)
 
@@ -55,7 +58,7 @@ class Inference:
     ) -> None:
         self._catalogue = catalogue
         self._pool = pool
-        self._spool = spool
+        self._spooling = Spooling(spool)
         self._metrics = metrics
         self._admission = admission
         self._running = running
@@ -103,11 +106,16 @@ class Inference:
         """Events as they come, then the Outcome. Leaving early cancels. Raises as `run` does."""
         outcome: Outcome | None = None
         async with self._exchange(prepared, only_end=False) as exchange:
+            writes = isinstance(prepared.task, DecodeTask)
+            started = time.monotonic() if writes else None
             async for event in exchange:
                 if isinstance(event, Result | Failed):
                     outcome = await self._collect(prepared, event)
-                else:
-                    yield event
+                    continue
+                if isinstance(event, Delta) and started is not None:
+                    self._metrics.first_token(prepared.entry.name, time.monotonic() - started)
+                    started = None
+                yield event
         # It has ended, however long its client takes to read this.
         assert outcome is not None
         yield outcome
@@ -144,15 +152,14 @@ class Inference:
             with self._admission.enter(
                 client.index, entry.key, entry.name, prepared.caller
             ) as ticket:
-                request = await self._spool_large_parts(prepared.input, spooled)
+                request = await self._spooling.put_large_parts(prepared.input, spooled)
                 submit = await self._submit_frame(prepared, request, client)
                 _attach(running, client, submit.id)
                 observe = self._observer(prepared, client, running, ticket)
                 async with client.submit(submit, observe, only_end=only_end) as exchange:
                     yield exchange
         finally:
-            for spool_id in spooled:
-                self._spool.discard(spool_id)
+            self._spooling.discard(spooled)
 
     def _enter(self, prepared: Prepared) -> RunningRequest:
         return self._running.enter(
@@ -229,50 +236,25 @@ class Inference:
 
         return observe
 
-    async def _spool_large_parts(self, request: BaseModel, spooled: list[str]) -> BaseModel:
-        """The input with its large binary parts in the spool; adds their ids to `spooled`."""
-        large: dict[str, MediaRef] = {}
-        for name, value in request:
-            if isinstance(value, MediaRef) and value.data and len(value.data) > SPOOL_ABOVE_BYTES:
-                file_id = await self._put(value.data, spooled)
-                large[name] = MediaRef(media_type=value.media_type, file_id=file_id)
-        return request.model_copy(update=large) if large else request
-
-    async def _put(self, data: bytes, spooled: list[str]) -> str:
-        """Once begun it is waited for, or its file would stay when the client leaves meanwhile."""
-        writing = asyncio.ensure_future(asyncio.to_thread(self._spool.put, data))
-        try:
-            return await asyncio.shield(writing)
-        finally:
-            spooled.append(await writing)
-
     async def _collect(self, prepared: Prepared, end: Event) -> Outcome:
         """What a request's last event brought. Raises the error that it tells of."""
         if isinstance(end, Failed):
-            raise end.to_error()
+            error = end.to_error()
+            if isinstance(error, ModelBroken):
+                self._catalogue.mark_broken(prepared.entry, error.message)
+            raise error
         assert isinstance(end, Result)
-        artifacts = end.artifacts
-        if any(artifact.spool_id is not None for artifact in artifacts):
-            # All in one go and to the end, so that no file stays when the client leaves meanwhile.
-            artifacts = await asyncio.shield(asyncio.to_thread(self._with_bytes, artifacts))
+        artifacts = await self._spooling.with_bytes(end.artifacts)
         timing = end.timing
         structlog.contextvars.bind_contextvars(
             queue_s=round(timing.queue_s, 3), run_s=round(timing.run_s, 3)
         )
         self._metrics.timing(prepared.task.name, prepared.entry.name, end.timing)
+        if isinstance(prepared.task, DecodeTask):
+            self._metrics.tokens(prepared.entry.name, token_counts(artifacts))
         if self._log_prompts:
             log.info("finished", task=prepared.task.name, **_texts(prepared.input))
         return Outcome(prepared, artifacts, end.timing)
-
-    def _with_bytes(self, artifacts: Sequence[Artifact]) -> tuple[Artifact, ...]:
-        return tuple(
-            artifact
-            if artifact.spool_id is None
-            else Artifact(
-                artifact.media_type, self._spool.take(artifact.spool_id), None, artifact.meta
-            )
-            for artifact in artifacts
-        )
 
 
 def _stop(task: asyncio.Future[WorkerClient]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar, cast
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -67,6 +67,19 @@ class Metrics:
             buckets=HTTP_BUCKETS,
             registry=self._registry,
         )
+        self._tokens = Counter(
+            "onebox_tokens_total",
+            "Tokens of prompts, those of them that were known already, and tokens written.",
+            ("model", "kind"),
+            registry=self._registry,
+        )
+        self._first_tokens = Histogram(
+            "onebox_time_to_first_token_seconds",
+            "From a streamed request's arrival to its first text.",
+            ("model",),
+            buckets=HTTP_BUCKETS,
+            registry=self._registry,
+        )
         self._registry.register(_WorkerCollector(clients))
 
     def entered(self, route: str, method: str) -> None:
@@ -89,6 +102,14 @@ class Metrics:
         self._child(self._inference, task, model).observe(timing.run_s)
         if timing.load_s:
             self._child(self._loads, model).observe(timing.load_s)
+
+    def tokens(self, model: str, counts: Mapping[str, int]) -> None:
+        """What a text took: numbers by kind."""
+        for kind, count in counts.items():
+            self._child(self._tokens, model, kind).inc(count)
+
+    def first_token(self, model: str, elapsed_s: float) -> None:
+        self._child(self._first_tokens, model).observe(elapsed_s)
 
     def _child(self, metric: T, *labels: str) -> T:
         """The metric of these labels; prometheus_client's own look-up costs ten times this."""

@@ -66,7 +66,8 @@ def refuse_client_files(request: BaseModel) -> None:
     Raises InvalidInput.
     """
     for name, value in request:
-        if isinstance(value, MediaRef) and value.file_id is not None:
+        items = value if isinstance(value, list) else [value]
+        if any(isinstance(item, MediaRef) and item.file_id is not None for item in items):
             raise InvalidInput(f"{name}: there is no stored file of that id", param=name)
 
 

@@ -111,7 +111,9 @@ def _first_known(values: Iterator[int | None]) -> int | None:
 
 
 def _dtype(entry: Entry, device: Device) -> str:
-    return str(entry.overrides.get("dtype", device.dtype))
+    """How the weights are kept: their dtype, or what they are quantised to."""
+    own = entry.overrides
+    return str(own.get("quantization") or own.get("dtype", device.dtype))
 
 
 def _card(device: Device) -> str:
