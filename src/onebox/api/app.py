@@ -16,6 +16,7 @@ from onebox.api.middleware import BodyLimit, RequestContext
 from onebox.api.native import (
     docs,
     files,
+    generate,
     infer,
     metrics,
     model_control,
@@ -26,8 +27,9 @@ from onebox.api.native import (
     server_status,
     status,
     tasks,
+    tokens,
 )
-from onebox.api.openai import images
+from onebox.api.openai import chat, completions, images, responses
 from onebox.api.routing import BEARER, Route
 from onebox.bootstrap import Services
 
@@ -87,12 +89,17 @@ def _routers() -> tuple[APIRouter, ...]:
     return (
         tasks.create_router(),
         infer.router,
+        generate.router,
+        tokens.router,
         requests.router,
         model_control.router,
         model_removal.router,
         model_memory.router,
         models.router,
         images.router,
+        chat.create_router(),
+        completions.create_router(),
+        responses.create_router(),
         server_status.router,
         metrics.router,
         status.router,

@@ -21,6 +21,7 @@ log = structlog.get_logger(__name__)
 STATUSES: dict[type[errors.AppError], int] = {
     errors.AppError: 500,
     errors.InvalidInput: 422,
+    errors.ContextOverflow: 422,
     errors.TaskNotSupported: 400,
     errors.Unauthorized: 401,
     errors.Forbidden: 403,
@@ -49,6 +50,7 @@ OPENAI_INVALID_STATUS = 400
 NO_RETRY = frozenset({409, 499, 500, 504, 507})
 HTTP_CODES = {404: "route_not_found", 405: "method_not_allowed", 413: "payload_too_large"}
 RECEIVED_CHARS = 200
+FIELD_CHARS = 100
 # What pydantic calls the bounds of a field, and what a client is told.
 BOUNDS = {
     "ge": "min",
@@ -133,7 +135,7 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     problems = error.errors()
     first = problems[0]
-    field = ".".join(str(part) for part in first["loc"][1:]) or None
+    field = _place(first)
     if first["type"] == "json_invalid":
         message, code, field = "the body is not valid JSON", "invalid_json", None
     else:
@@ -143,9 +145,7 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     if _is_plain(first.get("input")):
         details["received"] = _shortened(first["input"])
     if len(problems) > 1:
-        details["also"] = [
-            f"{'.'.join(map(str, p['loc'][1:]))}: {p['msg']}" for p in problems[1:10]
-        ]
+        details["also"] = [f"{_place(problem)}: {problem['msg']}" for problem in problems[1:10]]
     status = _invalid_status(request)
     request_id = request.scope.get("request_id")
     return _respond(
@@ -163,6 +163,11 @@ def _validation_code(error_type: str) -> str:
     if error_type == "missing":
         return "missing_required_parameter"
     return "unknown_parameter" if error_type == "extra_forbidden" else "invalid_value"
+
+
+def _place(problem: Any) -> str | None:
+    """The field that is at fault; a name that a client made up may be of any length."""
+    return ".".join(str(part)[:FIELD_CHARS] for part in problem["loc"][1:]) or None
 
 
 def _is_plain(value: Any) -> bool:

@@ -6,6 +6,7 @@ does ends when its client leaves, whatever its function is.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar
@@ -14,6 +15,7 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from onebox.api.body_size import QUICK_BYTES, refuse_crowded
 from onebox.api.client_watch import ClientWatch
 from onebox.api.error_shape import ErrorAnswer
 from onebox.api.errors import OPENAI_INVALID_STATUS
@@ -120,13 +122,26 @@ class OpenAIRoute(Route):
     invalid_status = OPENAI_INVALID_STATUS
 
 
+class _Request(Request):
+    """Its body, read whole, holds only so many values."""
+
+    _is_checked = False
+
+    async def body(self) -> bytes:
+        body = await super().body()
+        if len(body) > QUICK_BYTES and not self._is_checked:
+            await asyncio.to_thread(refuse_crowded, body)
+        self._is_checked = True
+        return body
+
+
 def _watched(handler: Handler, *, reads_body: bool) -> Handler:
     """The handler, which raises Cancelled when the client leaves before its answer is ready."""
 
     async def watched(request: Request) -> Response:
         with ClientWatch(request.receive) as watch:
             await (watch.open_body() if reads_body else watch.skip_body())
-            return await handler(Request(request.scope, watch.receive))
+            return await handler(_Request(request.scope, watch.receive))
 
     return watched
 

@@ -36,6 +36,7 @@ class OneboxServer(uvicorn.Server):
         self._services = services
         self._draining: asyncio.Task[None] | None = None
         self._announcing: asyncio.Task[None] | None = None
+        self._signal: int | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -47,12 +48,14 @@ class OneboxServer(uvicorn.Server):
             self._announcing = asyncio.create_task(self._announce_devices())
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        log.info("shutting_down", signal=self._signal)
         grace_s = self._services.settings.shutdown_grace
         self._draining = asyncio.create_task(self._services.pool.close(grace_s))
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        log.info("shutting_down", signal=sig)
+        # Not a line of log from here: the line that this interrupts holds the log's lock.
+        self._signal = sig
         super().handle_exit(sig, frame)
 
     async def _announce_devices(self) -> None:
@@ -96,16 +99,24 @@ def start_text(services: Services, port: int) -> str:
         key = "$KEY"
     if settings.cors_origins and "*" in settings.cors_origins and not is_loopback(settings.host):
         lines.append("  WARNING: CORS_ORIGINS=* lets any web page call this server")
-    models = [entry.name for entry in services.registry.entries() if "text-to-image" in entry.tasks]
-    model = models[0] if models else "MODEL"
-    lines += [
-        "",
-        f"  curl -s {address}/v1/tasks/text-to-image -H 'Authorization: Bearer {key}' \\",
-        "    -H 'Content-Type: application/json' -H 'Accept: image/png' \\",
+    return "\n".join([*lines, "", *_example(services, address, key), ""])
+
+
+def _example(services: Services, address: str, key: str) -> list[str]:
+    """One `curl` line for a model that is there."""
+    by_task = {task: entry.name for entry in services.registry.entries() for task in entry.tasks}
+    head = f"-H 'Authorization: Bearer {key}' -H 'Content-Type: application/json'"
+    if "text-to-image" not in by_task and "chat" in by_task:
+        message = '[{"role": "user", "content": "Hello!"}]'
+        return [
+            f"  curl -s {address}/v1/chat/completions {head} \\",
+            f"""    -d '{{"model": "{by_task["chat"]}", "messages": {message}}}'""",
+        ]
+    model = by_task.get("text-to-image", "MODEL")
+    return [
+        f"  curl -s {address}/v1/tasks/text-to-image {head} -H 'Accept: image/png' \\",
         f"""    -d '{{"model": "{model}", "prompt": "{EXAMPLE_PROMPT}"}}' -o picture.png""",
-        "",
     ]
-    return "\n".join(lines)
 
 
 async def device_text(services: Services) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import msgspec
@@ -24,6 +24,8 @@ from onebox.core.errors import AppError, Cancelled
 log = structlog.get_logger(__name__)
 
 EVENT_STREAM = "text/event-stream"
+# The last of the events without names, when all went well.
+DONE = b"data: [DONE]\n\n"
 PING = b": ping\n\n"
 PING_S = 10.0
 # How long a source may take to fail with a status of its own instead of an event under a 200.
@@ -37,28 +39,45 @@ def wants_events(request: Request) -> bool:
     return EVENT_STREAM in request.headers.get("accept", "")
 
 
-def event(name: str, data: dict[str, Any]) -> bytes:
+def event(name: str, data: Any) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (name.encode(), msgspec.json.encode(data))
+
+
+def plain(data: Any) -> bytes:
+    """An event without a name, as OpenAI's clients of text expect them."""
+    return b"data: %b\n\n" % msgspec.json.encode(data)
+
+
+def error_event(body: dict[str, Any]) -> bytes:
+    return event("error", body)
 
 
 class EventStream(StreamingResponse):
     """The events of a source as an answer; the source is closed when the client leaves.
 
     What the source raises before it gave anything is raised here, for an answer with a status;
-    later it is an `error` event, the last one.
+    later it is the last event.
 
     Args:
-        source: made of `event`; it runs in a task of its own, which no ping interrupts.
+        source: made of `event` or `plain`; it runs in a task of its own, which no ping interrupts.
+        failed: makes the event of an error of its body; `plain` for a source of plain events.
         ping_s: longest silence in seconds.
         head_s: seconds that the answer's head waits for the source's first event or error.
     """
 
     def __init__(
-        self, source: Chunks, request: Request, *, ping_s: float = PING_S, head_s: float = HEAD_S
+        self,
+        source: Chunks,
+        request: Request,
+        *,
+        failed: Callable[[dict[str, Any]], bytes] = error_event,
+        ping_s: float = PING_S,
+        head_s: float = HEAD_S,
     ) -> None:
         super().__init__(source, media_type=EVENT_STREAM, headers=HEADERS)
         self._source = source
         self._request = request
+        self._failed = failed
         self._ping_s = ping_s
         self._head_s = head_s
         # Bounded, so that a client that reads slowly slows the source down. None is the end.
@@ -118,9 +137,9 @@ class EventStream(StreamingResponse):
 
     def _error_event(self, error: Exception) -> bytes:
         if isinstance(error, AppError):
-            return event("error", app_error_body(error, self._request))
+            return self._failed(app_error_body(error, self._request))
         log.error("unhandled_error", exc_info=error)
-        return event("error", internal_error_body(self._request.scope["request_id"]))
+        return self._failed(internal_error_body(self._request.scope["request_id"]))
 
 
 async def _send(chunk: bytes, send: Send) -> None:

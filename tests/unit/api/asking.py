@@ -69,6 +69,7 @@ def build(folder, **settings: Any) -> Services:
 
 def tear_down(services: Services) -> None:
     services.registry.stop()
+    services.database.close()
     services.lock.release()
 
 

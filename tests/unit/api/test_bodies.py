@@ -7,8 +7,15 @@ import pytest
 from onebox.api.app import create_app
 from tests.unit.api.asking import BODY_LIMIT, USER, ask
 
-NATIVE = ["/v1/infer", "/infer", "/v1/tasks/text-to-image"]
-OPENAI = ["/v1/images/generations"]
+NATIVE = [
+    "/v1/infer",
+    "/infer",
+    "/v1/tasks/text-to-image",
+    "/v1/generate",
+    "/v1/tokenize",
+    "/v1/detokenize",
+]
+OPENAI = ["/v1/images/generations", "/v1/chat/completions", "/v1/completions"]
 FIELDS = {"message", "type", "param", "code", "status", "details", "request_id"}
 POSTS = [(path, 422) for path in NATIVE] + [(path, 400) for path in OPENAI]
 
@@ -64,6 +71,9 @@ def test_no_body_whatever_is_a_bug_of_ours(app, path, status, body):
         ("/v1/infer", 422, {"id": "1", "model_id": "m"}, "missing_required_parameter", "prompt"),
         ("/v1/tasks/text-to-image", 422, {}, "missing_required_parameter", "prompt"),
         ("/v1/images/generations", 400, {}, "missing_required_parameter", "prompt"),
+        ("/v1/chat/completions", 400, {}, "missing_required_parameter", "messages"),
+        ("/v1/completions", 400, {}, "missing_required_parameter", "prompt"),
+        ("/v1/generate", 422, {}, "missing_required_parameter", "prompt"),
         (
             "/v1/infer",
             422,

@@ -20,6 +20,14 @@ BODIES: dict[str, dict[str, Any] | None] = {
     "/v1/infer": {"id": "1", "model_id": "m", "prompt": "x"},
     "/infer": {"id": "1", "model_id": "m", "prompt": "x"},
     "/v1/images/generations": PICTURE,
+    "/v1/chat/completions": {"model": "m", "messages": [{"role": "user", "content": "x"}]},
+    "/v1/completions": {"model": "m", "prompt": "x"},
+    "/v1/generate": {"prompt": "x"},
+    "/v1/responses": {"model": "m", "input": "x"},
+    "/v1/responses/input_tokens": {"model": "m", "input": "x"},
+    "/v1/responses/{response_id}/cancel": None,
+    "/v1/tokenize": {"text": "x"},
+    "/v1/detokenize": {"tokens": [1]},
     "/v1/tasks/text-to-image": PICTURE,
     "/v1/models/rescan": None,
     "/v1/models/{model:path}/load": None,
@@ -52,7 +60,7 @@ class Stuck:
 
 
 def stuck_app(services, stuck):
-    names = ("inference", "catalogue", "residency", "models", "registry")
+    names = ("inference", "catalogue", "residency", "models", "registry", "responses")
     return create_app(dataclasses.replace(services, **dict.fromkeys(names, stuck)))
 
 

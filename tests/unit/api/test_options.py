@@ -16,8 +16,13 @@ from tests.unit.api.asking import USER, ask
 BODIES = {
     "/v1/infer": {"id": "own/1", "model_id": "m", "prompt": "x"},
     "/v1/images/generations": {"prompt": "x"},
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": "x"}]},
+    "/v1/completions": {"prompt": "x"},
+    "/v1/generate": {"prompt": "x"},
+    "/v1/tokenize": {"text": "x"},
     "/v1/tasks/text-to-image": {"prompt": "x"},
 }
+OPENAI = {"/v1/images/generations", "/v1/chat/completions", "/v1/completions"}
 HEADERS = {**USER, "x-request-id": "header-1"}
 
 
@@ -68,7 +73,7 @@ def test_what_the_client_leaves_out(services, path):
 )
 def test_wrong_options(services, path, wrong):
     answer, inference = post(services, path, {**BODIES[path], **wrong})
-    assert answer.status == (400 if "images" in path else 422)
+    assert answer.status == (400 if path in OPENAI else 422)
     assert answer.error["param"] == next(iter(wrong))
     assert inference.options is None
 

@@ -9,7 +9,7 @@ import pytest
 from fastapi import Request
 
 from onebox.api.app import create_app
-from onebox.api.sse import PING, EventStream, event
+from onebox.api.sse import PING, EventStream, error_event, event, plain
 from onebox.core.errors import Cancelled, OutOfMemory, QueueFull
 from tests.unit.api.asking import NO_ANSWER, USER, ask, in_loop
 
@@ -44,9 +44,9 @@ class Client:
         ]
 
 
-async def serve(source, client, *, ping_s=LONG, head_s=LONG):
+async def serve(source, client, *, ping_s=LONG, head_s=LONG, failed=error_event):
     scope = {"type": "http", "method": "POST", "request_id": "r", "headers": []}
-    response = EventStream(source, Request(scope), ping_s=ping_s, head_s=head_s)
+    response = EventStream(source, Request(scope), failed=failed, ping_s=ping_s, head_s=head_s)
     await response(scope, client.receive, client.send)
 
 
@@ -56,6 +56,22 @@ def numbered(n: int) -> bytes:
 
 def test_an_event():
     assert event("delta", {"text": "a\nb"}) == b'event: delta\ndata: {"text":"a\\nb"}\n\n'
+
+
+def test_an_event_without_a_name():
+    assert plain({"text": "a\nb✓"}) == 'data: {"text":"a\\nb✓"}\n\n'.encode()
+
+
+@in_loop
+async def test_a_late_error_among_events_without_names_has_none():
+    async def source():
+        yield plain({"text": "a"})
+        raise OutOfMemory("no room")
+
+    client = Client()
+    await serve(source(), client, failed=plain)
+    last = client.events[-1]
+    assert last.startswith(b'data: {"error":{"message":"no room"')
 
 
 @in_loop

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, ValidationError, create_model
 from starlette.datastructures import UploadFile
 
+from onebox.api.bodies import JSON, json_body
 from onebox.api.errors import located
 from onebox.api.options import option_fields, options_of
 from onebox.api.routing import Route
@@ -25,7 +26,6 @@ from onebox.core.results import Artifact
 from onebox.runtime.wire import Delta, Loading, Progress
 from onebox.services.request import Outcome, Prepared, refuse_client_files
 
-JSON = "application/json"
 MULTIPART = "multipart/form-data"
 
 
@@ -42,7 +42,7 @@ def create_router() -> APIRouter:
             description=type(task).__doc__ or task.summary,
             response_class=Response,
             responses=_responses(),
-            openapi_extra=_request_body(_request_model(task)),
+            openapi_extra=json_body(_request_model(task), MULTIPART),
         )
     return router
 
@@ -160,16 +160,6 @@ async def _events(services: Services, prepared: Prepared) -> AsyncGenerator[byte
                     yield event("progress", {"step": item.step, "steps": item.steps})
                 case Delta():
                     yield event("delta", item.data)
-
-
-def _request_body(model: type[BaseModel]) -> dict[str, Any]:
-    schema = model.model_json_schema()
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {JSON: {"schema": schema}, MULTIPART: {"schema": schema}},
-        }
-    }
 
 
 def _responses() -> dict[int | str, dict[str, Any]]:
