@@ -1,1 +1,1 @@
-"""The starter model `onebox-shapes`: its drawings, its checker and its training."""
+"""The starter models: how `onebox-shapes` was made, and how the others are fetched."""

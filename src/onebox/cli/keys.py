@@ -1,0 +1,67 @@
+"""`onebox keys` and `onebox token`."""
+
+from __future__ import annotations
+
+import click
+
+from onebox.cli.explained import explains_errors
+from onebox.core.settings import Settings, load_settings
+
+DAY_S = 86400
+
+
+@click.group()
+def keys() -> None:
+    """The keys that clients send."""
+
+
+@keys.command(name="show")
+@explains_errors
+def show_keys() -> None:
+    """Print the key that the first start made."""
+    key = generated_key(load_settings())
+    if key is None:
+        raise click.ClickException(
+            "there is no generated key: start the server once, or see API_KEYS"
+        )
+    click.echo(key)
+
+
+@click.group()
+def token() -> None:
+    """JSON Web Tokens."""
+
+
+@token.command(name="create")
+@click.option("--subject", default="onebox", show_default=True, help="Whom the token is for.")
+@click.option("--scope", "scopes", multiple=True, default=("infer",), show_default=True)
+@click.option(
+    "--days", type=click.FloatRange(min=0, min_open=True), default=30.0, show_default=True
+)
+@explains_errors
+def create_token(subject: str, scopes: tuple[str, ...], days: float) -> None:
+    """Sign a token with SECRET_KEY."""
+    from onebox.bootstrap import create_authenticator
+
+    settings: Settings = load_settings()
+    click.echo(create_authenticator(settings).sign(subject, scopes, days * DAY_S))
+
+
+def generated_key(settings: Settings) -> str | None:
+    """The admin key that the first start made, if it made one."""
+    from onebox.bootstrap import ADMIN_KEY_FILE
+
+    path = settings.data_dir / ADMIN_KEY_FILE
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else None
+
+
+def key_for_requests(settings: Settings) -> str | None:
+    """A key that the server with these settings takes, or None where there is none at all."""
+    from onebox.bootstrap import create_authenticator
+
+    configured = (*settings.api_keys, *settings.admin_keys)
+    if configured:
+        return configured[0].get_secret_value()
+    if settings.secret_key:
+        return create_authenticator(settings).sign("terminal", ("infer",), DAY_S)
+    return generated_key(settings)
