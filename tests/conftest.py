@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["ONEBOX_STARTER"] = "off"
 
 TESTS = Path(__file__).parent
 LOOPBACK = ("127.", "::1", "localhost", "0.0.0.0")

@@ -1,18 +1,25 @@
-"""The server as a user starts it, on the model that ships with the project."""
+"""The server as a user starts it, on the model that ships with the project, and on SmolLM2."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import openai
 import pytest
 
+from onebox.starter.catalogue import SMOLLM2
 from tests.support.server import API_KEY, ROOT, Server, running_server
+from tests.support.starter import smollm2_folder
 
 SECRET_KEY = "a-secret-for-tests-of-thirty-two-bytes"
 APP = (sys.executable, str(ROOT / "app.py"))
+CHAT_MODEL = SMOLLM2.folder
+FLOAT32_MODEL = "SmolLM2-float32"
 
 
 @pytest.fixture(scope="session")
@@ -33,3 +40,60 @@ def client(server: Server) -> Iterator[httpx.Client]:
 def sdk(server: Server) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{server.url}/v1", api_key=API_KEY, max_retries=0) as sdk:
         yield sdk
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The real weights."""
+    return smollm2_folder() / CHAT_MODEL
+
+
+@pytest.fixture(scope="session")
+def dropped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder of `chat_server` for tests to put models into."""
+    return tmp_path_factory.mktemp("dropped")
+
+
+@pytest.fixture(scope="session")
+def chat_server(
+    smollm2: Path, dropped: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """With SmolLM2 in its default dtype and in float32, and the model that draws."""
+    _in_float32(smollm2, dropped / FLOAT32_MODEL)
+    data_dir = tmp_path_factory.mktemp("chat") / "data"
+    folders = ",".join(map(str, (smollm2.parent, dropped, ROOT / "ai-models")))
+    with running_server(data_dir, smollm2.parent, command=APP, MODEL_DIRS=folders) as running:
+        yield running
+
+
+@pytest.fixture
+def chat(chat_server: Server) -> Iterator[httpx.Client]:
+    with chat_server.client() as client:
+        yield client
+
+
+@pytest.fixture
+def chat_sdk(chat_server: Server) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{chat_server.url}/v1", api_key=API_KEY, max_retries=0) as sdk:
+        yield sdk
+
+
+@pytest.fixture
+def async_sdk(chat_server: Server) -> openai.AsyncOpenAI:
+    """To be closed by `async with`."""
+    return openai.AsyncOpenAI(base_url=f"{chat_server.url}/v1", api_key=API_KEY, max_retries=0)
+
+
+def _in_float32(folder: Path, copy: Path) -> None:
+    """The same weights under another name, to be computed in float32."""
+    copy.mkdir()
+    for file in folder.iterdir():
+        try:
+            os.link(file, copy / file.name)
+        except OSError:  # another disk
+            shutil.copy(file, copy / file.name)
+    for name, more in (("config.json", "\n"), ("onebox.toml", 'dtype = "float32"\n')):
+        # Other contents, since folders of equal contents are one model.
+        text = (folder / name).read_text(encoding="utf-8") + more
+        (copy / name).unlink()
+        (copy / name).write_text(text, encoding="utf-8")

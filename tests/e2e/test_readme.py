@@ -41,6 +41,19 @@ def test_the_sdk_lines_of_the_quick_start(server: Server) -> None:
     assert len(names["answer"].data) == 2
 
 
+def test_the_curl_lines_about_chat(chat_server: Server, tmp_path: Path) -> None:
+    (code,) = blocks("bash", "Chat")
+    (choice,) = json.loads(_shell(code, chat_server, tmp_path))["choices"]
+    assert choice["message"]["content"]
+
+
+def test_the_sdk_lines_about_chat(chat_server: Server) -> None:
+    (code,) = blocks("python", "Chat")
+    names: dict[str, Any] = {"KEY": API_KEY}
+    exec(code.replace("http://localhost:8000", chat_server.url), names)
+    assert names["answer"]
+
+
 def test_the_task_that_the_readme_adds(tmp_path: Path) -> None:
     (code,) = blocks("python", "Add a task")
     (tmp_path / "readme_task.py").write_text(code)

@@ -7,13 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import openai
 import pytest
 from pydantic import SecretStr
 
 from onebox.services.authenticator import Authenticator
+from tests.families.tiny_language_models import language_model
 from tests.support.asking import Background
 from tests.support.dummy_plugin import BATCHED, dummy_checkpoint
-from tests.support.server import ADMIN_KEY, Server, running_server
+from tests.support.server import ADMIN_KEY, API_KEY, Server, running_server
+from tests.support.talking import ONE_THREAD
 
 PLUGIN = {"ONEBOX_PLUGINS": "tests.support.dummy_plugin"}
 SECRET_KEY = "a-secret-for-tests-of-thirty-two-bytes"
@@ -90,4 +93,33 @@ def in_background() -> Iterator[Background]:
 def chief(small: Server) -> Iterator[httpx.Client]:
     """Who may do everything on `small`."""
     with small.client(ADMIN_KEY) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def talkers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiny random language models, one for each way to compute them."""
+    folder = tmp_path_factory.mktemp("talkers")
+    language_model(folder / "llama", max_position_embeddings=4096)
+    for kind in ("gpt2", "mamba"):
+        language_model(folder / kind, kind)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chat_server(talkers: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    data_dir = tmp_path_factory.mktemp("chat") / "data"
+    with running_server(data_dir, talkers, **ONE_THREAD, ONEBOX_MAX_SEQUENCES="8") as running:
+        yield running
+
+
+@pytest.fixture
+def chat(chat_server: Server) -> Iterator[httpx.Client]:
+    with chat_server.client() as client:
+        yield client
+
+
+@pytest.fixture
+def sdk(chat_server: Server) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=f"{chat_server.url}/v1", api_key=API_KEY, max_retries=0) as client:
         yield client

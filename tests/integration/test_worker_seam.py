@@ -47,6 +47,8 @@ def with_client(
         lease_timeout_s=10,
         leak_limit_bytes=1024**3,
         batch_window_s=0,
+        max_sequences=8,
+        prefix_cache_bytes=0,
         spool=str(tmp_path / "spool"),
     )
     spool = Spool(tmp_path / "spool")

@@ -76,6 +76,7 @@ def running_server(
         "API_KEYS": API_KEY,
         "ONEBOX_ADMIN_KEYS": ADMIN_KEY,
         "ONEBOX_DEVICE": "cpu",
+        "ONEBOX_STARTER": "off",
         **settings,
     }
     environment = {name: value for name, value in environment.items() if value is not None}
