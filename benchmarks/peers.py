@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -72,7 +72,8 @@ def peer_of(server: Server) -> Peer:
 def bare_route() -> Iterator[Peer]:
     """A FastAPI route and nothing else, in one process."""
     port = free_port()
-    with _running([sys.executable, "-m", "benchmarks.bare_app", str(port)], port) as pid:
+    command = [sys.executable, "-m", "benchmarks.bare_app", str(port)]
+    with running_peer(command, port) as pid:
         yield Peer("bare FastAPI", "127.0.0.1", port, pid)
 
 
@@ -80,17 +81,24 @@ def bare_route() -> Iterator[Peer]:
 def litserve(python: Path) -> Iterator[Peer]:
     """LitServe under the interpreter given, which has it."""
     port = free_port()
-    with _running([str(python), str(ROOT / "benchmarks/litserve_app.py"), str(port)], port) as pid:
+    command = [str(python), str(ROOT / "benchmarks/litserve_app.py"), str(port)]
+    with running_peer(command, port) as pid:
         yield Peer("LitServe", "127.0.0.1", port, pid)
 
 
 @contextlib.contextmanager
-def _running(command: Sequence[str], port: int) -> Iterator[int]:
-    """A server as a process group of its own, ended as one. Gives its process id."""
+def running_peer(
+    command: Sequence[str], port: int, settings: Mapping[str, str] | None = None
+) -> Iterator[int]:
+    """A server as a process group of its own, ended as one. Gives its process id.
+
+    `settings` are environment variables beside those of this process.
+    """
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(
             command,
             cwd=ROOT,
+            env={**os.environ, **(settings or {})},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -116,7 +124,9 @@ def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask it to stop, then end what is left of its group."""
+    """Ask it to stop, then end what is left of its group. It may be stopped by SIGSTOP."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGCONT)
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(STOP_TIMEOUT_S)
