@@ -7,13 +7,12 @@ curl -s localhost:8000/v1/tasks/chat -H "Authorization: Bearer $KEY" \\
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from onebox.core.contracts import Bundle, Device, Entry, RunContext, TaskDefaults
+from onebox.core.contracts import Bundle, Entry, RunContext, TaskDefaults
 from onebox.core.decoding import DecodeTask, Generation, Prompt
 from onebox.core.errors import InvalidInput, TaskNotSupported
 from onebox.core.media import MediaRef
@@ -24,7 +23,7 @@ from onebox.language.answers.generation import open_generation, sequences_of
 from onebox.language.answers.reasoning import MARKS as THOUGHT_MARKS
 from onebox.language.answers.reasoning import reasoning_of
 from onebox.language.answers.tool_calls import MARKERS, ToolCallParser, ToolFormat, format_of
-from onebox.language.limits import check_token_ids, step_bytes
+from onebox.language.limits import check_token_ids
 from onebox.language.messages import (
     MAX_MESSAGES,
     MAX_TOOLS,
@@ -37,8 +36,9 @@ from onebox.language.messages import (
 from onebox.language.prompts.chat_variables import conversation_of
 from onebox.language.prompts.encode import check_context, encode_chat
 from onebox.language.prompts.templates import TemplateRenderer, shared_renderer
-from onebox.language.prompts.tokenizer import TextTokenizer, tokenizer_of
+from onebox.language.prompts.tokenizer import TextTokenizer
 from onebox.language.sampling import SamplingFields
+from onebox.tasks.texts import TextTask
 
 MAX_IMAGES = 32
 
@@ -66,25 +66,10 @@ class ChatInput(SamplingFields):
         return [tool for tool in self.tools if tool.name in self.allowed_tools]
 
 
-class Chat(DecodeTask[ChatInput]):
-    """
-    Args:
-        tokenizers: finds the tokenizer of a checkpoint.
-        renderer: of chat templates; by default the one of this process.
-    """
-
+class Chat(TextTask[ChatInput], DecodeTask[ChatInput]):
     name = "chat"
     summary = "Answer in a conversation"
     Input = ChatInput
-    families = frozenset({"causal_lm", "image_text_to_text"})
-
-    def __init__(
-        self,
-        tokenizers: Callable[[Entry], TextTokenizer] = tokenizer_of,
-        renderer: TemplateRenderer | None = None,
-    ) -> None:
-        self._tokenizers = tokenizers
-        self._renderer = renderer
 
     def resolve(self, request: ChatInput, entry: Entry, defaults: TaskDefaults) -> ChatInput:
         return request.resolved(entry)
@@ -94,9 +79,6 @@ class Chat(DecodeTask[ChatInput]):
         _check_images(request, entry)
         _check_tools(request)
         _check_form(request)
-
-    def reserve_bytes(self, request: ChatInput, entry: Entry, device: Device) -> int:
-        return step_bytes(entry)
 
     def is_deterministic(self, request: ChatInput) -> bool:
         return request.deterministic

@@ -7,22 +7,22 @@ curl -s localhost:8000/v1/tasks/completion -H "Authorization: Bearer $KEY" \\
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
-from onebox.core.contracts import Bundle, Device, Entry, RunContext, TaskDefaults
+from onebox.core.contracts import Bundle, Entry, RunContext, TaskDefaults
 from onebox.core.decoding import DecodeTask, Generation, Prompt
 from onebox.core.errors import InvalidInput
 from onebox.core.plugins import TASKS
 from onebox.language.answers.answer import Answer
 from onebox.language.answers.generation import open_generation, sequences_of
-from onebox.language.limits import check_token_ids, step_bytes
+from onebox.language.limits import check_token_ids
 from onebox.language.messages import Text
 from onebox.language.prompts.encode import check_context, refuse_far_too_long
-from onebox.language.prompts.tokenizer import TextTokenizer, tokenizer_of
+from onebox.language.prompts.tokenizer import TextTokenizer
 from onebox.language.sampling import SamplingFields
+from onebox.tasks.texts import TextTask
 
 MAX_PROMPTS = 128
 MAX_PROMPT_TOKENS = 1_048_576
@@ -46,14 +46,10 @@ class CompletionInput(SamplingFields):
         return self
 
 
-class Completion(DecodeTask[CompletionInput]):
+class Completion(TextTask[CompletionInput], DecodeTask[CompletionInput]):
     name = "completion"
     summary = "Continue a text"
     Input = CompletionInput
-    families = frozenset({"causal_lm", "image_text_to_text"})
-
-    def __init__(self, tokenizers: Callable[[Entry], TextTokenizer] = tokenizer_of) -> None:
-        self._tokenizers = tokenizers
 
     def resolve(
         self, request: CompletionInput, entry: Entry, defaults: TaskDefaults
@@ -73,9 +69,6 @@ class Completion(DecodeTask[CompletionInput]):
         for prompt in request.prompts:
             if not isinstance(prompt, str):
                 check_token_ids(prompt, entry, param="prompt")
-
-    def reserve_bytes(self, request: CompletionInput, entry: Entry, device: Device) -> int:
-        return step_bytes(entry)
 
     def is_deterministic(self, request: CompletionInput) -> bool:
         return request.deterministic

@@ -7,22 +7,21 @@ curl -s localhost:8000/v1/tasks/tokenize -H "Authorization: Bearer $KEY" \\
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 from pydantic import BaseModel, Field, model_validator
 
 from onebox.core.contracts import Bundle, Entry, RunContext
-from onebox.core.decoding import EncodedTask, Generation, Prompt, Token, TokenSequence
+from onebox.core.decoding import Generation, Prompt, Token, TokenSequence
 from onebox.core.plugins import TASKS
 from onebox.core.results import Output
 from onebox.language.limits import check_token_ids
 from onebox.language.messages import MAX_MESSAGES, Message, Text
 from onebox.language.prompts.encode import encode_chat
-from onebox.language.prompts.templates import TemplateRenderer
-from onebox.language.prompts.tokenizer import TextTokenizer, tokenizer_of
 from onebox.tasks.completion import TokenIds
+from onebox.tasks.texts import TextTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,25 +57,10 @@ class TokenizeInput(BaseModel):
         return self
 
 
-class Tokenize(EncodedTask[TokenizeInput]):
-    """
-    Args:
-        tokenizers: finds the tokenizer of a checkpoint.
-        renderer: of chat templates; by default the one of this process.
-    """
-
+class Tokenize(TextTask[TokenizeInput]):
     name = "tokenize"
     summary = "Turn a text into tokens"
     Input = TokenizeInput
-    families = frozenset({"causal_lm", "image_text_to_text"})
-
-    def __init__(
-        self,
-        tokenizers: Callable[[Entry], TextTokenizer] = tokenizer_of,
-        renderer: TemplateRenderer | None = None,
-    ) -> None:
-        self._tokenizers = tokenizers
-        self._renderer = renderer
 
     def items(self, request: TokenizeInput) -> int:
         return 0
@@ -112,19 +96,10 @@ class Decoded(Prompt):
     text: str = ""
 
 
-class Detokenize(EncodedTask[DetokenizeInput]):
-    """
-    Args:
-        tokenizers: finds the tokenizer of a checkpoint.
-    """
-
+class Detokenize(TextTask[DetokenizeInput]):
     name = "detokenize"
     summary = "Turn tokens into a text"
     Input = DetokenizeInput
-    families = frozenset({"causal_lm", "image_text_to_text"})
-
-    def __init__(self, tokenizers: Callable[[Entry], TextTokenizer] = tokenizer_of) -> None:
-        self._tokenizers = tokenizers
 
     def check(self, request: DetokenizeInput, entry: Entry) -> None:
         check_token_ids(request.tokens, entry, param="tokens")

@@ -5,6 +5,9 @@ from pydantic import ValidationError
 
 from onebox.core.contracts import Entry
 from onebox.core.errors import InvalidInput
+from onebox.language.limits import step_bytes
+from onebox.tasks.chat import Chat
+from onebox.tasks.completion import Completion
 from onebox.tasks.tokens import Detokenize, DetokenizeInput, Tokenize, TokenizeInput
 from tests.unit.language.fakes import BOS, FakeContext, FakeRenderer, FakeTokenizer
 
@@ -59,3 +62,8 @@ def test_a_token_that_the_model_does_not_have_is_refused_with_its_number():
         Detokenize().check(DetokenizeInput(tokens=[1, 9999]), ENTRY)
     assert caught.value.param == "tokens"
     assert caught.value.details["token"] == 9999
+
+
+@pytest.mark.parametrize("task", [Chat(), Completion(), Tokenize(), Detokenize()])
+def test_whatever_comes_first_sets_memory_aside_for_texts_that_join_it(task):
+    assert task.reserve_bytes(None, ENTRY, None) == step_bytes(ENTRY) > 0
