@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Literal, Protocol
+from typing import Any, Generic, Literal, Protocol
 
 from onebox.core.contracts import Bundle, Entry, InputT, RunContext, Task
 from onebox.core.errors import AppError
@@ -177,5 +177,3 @@ class EncodedTask(Task[InputT], Generic[InputT]):
 
 class DecodeTask(EncodedTask[InputT], Generic[InputT]):
     """One that writes: its result tells what it took."""
-
-    is_decoding: ClassVar[bool] = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import structlog
@@ -31,7 +31,7 @@ ASK_AGAIN_S = 0.002
 
 
 class DecodeRunner(Runner, Protocol):
-    """Runs what is no text at once (`__call__`), and begins and ends texts."""
+    """Runs what needs no prompt at once (`__call__`), and begins and ends what does."""
 
     def decodes(self, work: Work) -> bool: ...
 
@@ -95,18 +95,18 @@ class DecodeEngine(ThreadedEngine):
             rank = RANKS[first[0].priority]
             held.enter_context(self._gate.turn(lambda: self._urgency(rank)))
             if self._run.decodes(first[0]):
-                self._write(bundle, first)
+                self._write(bundle, first[0])
             else:
                 # Alone: its lease has no room for texts.
                 self._run_whole(first[0], bundle)
 
-    def _write(self, bundle: Any, first: Sequence[Work]) -> None:
+    def _write(self, bundle: Any, first: Work) -> None:
         decoder: Decoder = bundle.decoder
         decoder.attach(self._memory.resize, self._keep_bytes, self._run.fixed_mode)
         batch = DecodeBatch(decoder, self._most_sequences)
         self._waits_since = None
         with self._ending(batch):
-            self._begin(first[0], bundle, batch)
+            self._begin(first, bundle, batch)
             while True:
                 self._admit(bundle, batch)
                 if not batch.members:

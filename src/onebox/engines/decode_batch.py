@@ -96,10 +96,10 @@ class DecodeBatch:
 
     def _go_on(self) -> None:
         """Let the oldest paused sequence go on, if there is room for all of it."""
+        if not self._paused:
+            return
         running = self.size() - len(self._paused)
         order = [s for member in self.members for s in member.open() if s in self._paused]
-        if not order:
-            return
         needed = self._decoder.used_bytes + self._decoder.bytes_for(len(order[0]) + 1)
         has_room = self._full_at is not None and needed <= self._full_at
         if running == 0 or (has_room and running < self._most_sequences):

@@ -63,10 +63,6 @@ class ResponseStore:
         """Status, body and output of one that is stored; nothing when it was deleted meanwhile."""
         await self._database.write(self._replacement(response))
 
-    def replace_soon(self, response: StoredResponse) -> None:
-        """As `replace`, without waiting for it."""
-        self._database.write_soon(self._replacement(response))
-
     async def get(self, response_id: str, caller: str) -> StoredResponse:
         """Raises ResponseNotFound, also for those of other callers."""
         return await self._database.read(lambda c: response_rows.load(c, response_id, caller))
