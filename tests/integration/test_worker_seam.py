@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from onebox.core.contracts import Entry
@@ -18,6 +19,7 @@ from onebox.runtime.inline_client import InlineWorkerClient
 from onebox.runtime.memory_pool import MemoryPools
 from onebox.runtime.process_client import ProcessWorkerClient
 from onebox.runtime.worker_client import WorkerClient
+from tests.support.pieces_plugin import PLUGINS
 
 ENTRY = Entry(
     key="k",
@@ -35,7 +37,7 @@ def with_client(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[Callable[[WorkerClient], Coroutine[Any, Any, None]]], None]:
     """Runs a coroutine function with a client whose worker is up."""
-    monkeypatch.setenv("ONEBOX_PLUGINS", "tests.support.dummy_plugin")
+    monkeypatch.setenv("ONEBOX_PLUGINS", PLUGINS["ONEBOX_PLUGINS"])
     monkeypatch.setenv("PYTHONPATH", "src:.")
     load_plugins()
     start = wire.Start(
@@ -92,8 +94,8 @@ async def ask(client: WorkerClient, frame: Any) -> list[wire.Event]:
         return [event async for event in events]
 
 
-def submit(request_id: str, task: str, **request: Any) -> wire.Submit:
-    return wire.Submit(request_id, task, ENTRY, request, "me", "interactive", 60, 1000)
+def submit(request_id: str, task: str, entry: Entry = ENTRY, **request: Any) -> wire.Submit:
+    return wire.Submit(request_id, task, entry, request, "me", "interactive", 60, 1000)
 
 
 def kinds(events: list[wire.Event]) -> list[str]:
@@ -186,5 +188,29 @@ def test_what_nobody_can_do_is_refused_before_it_is_queued(
         (invalid,) = await ask(client, submit("2", "echo", text=["not", "text"]))
         assert isinstance(invalid, wire.Failed)
         assert invalid.code == "invalid_value"
+
+    with_client(body)
+
+
+def test_a_request_comes_piece_by_piece(with_client: Callable[..., None], tmp_path: Path) -> None:
+    pieces = msgspec.structs.replace(ENTRY, key="p", name="pieces", family="pieces")
+    never = str(tmp_path / "never")
+
+    async def body(client: WorkerClient) -> None:
+        waiting = client.submit(submit("1", "spell", pieces, words=["a"], cue=never))
+        async with waiting:
+            ran = await ask(client, submit("2", "spell", pieces, words=["b", "c"], stream=True))
+            told = [event for event in ran if not isinstance(event, wire.Loading)]
+            sent = [event.data["data"] for event in told if isinstance(event, wire.Delta)]
+            assert b"".join(sent) == b"B C <end>"
+            steps = [event.step for event in told if isinstance(event, wire.Progress)]
+            assert (kinds(told)[0], steps, kinds(told)[-1]) == ("Started", [1, 2], "Result")
+            (stopped,) = await ask(client, wire.Unload("3", "p", 5, force=True))
+            assert isinstance(stopped, wire.Result)
+            *_, ended = [event async for event in waiting]
+            assert isinstance(ended, wire.Failed)
+            assert ended.code == "model_unloaded"
+        (counts,) = (await ask(client, submit("4", "open-pieces", pieces)))[-1].artifacts
+        assert counts.data == b'{"open":0,"threads":0}'
 
     with_client(body)

@@ -14,7 +14,7 @@ import msgspec
 from pydantic import BaseModel
 
 from onebox.core.media import MediaRef
-from onebox.core.results import Artifact, Output
+from onebox.core.results import Output
 
 InputT = TypeVar("InputT", bound=BaseModel)
 
@@ -168,11 +168,22 @@ class RunContext(Protocol):
     def check(self) -> None:
         """Raise if the request was cancelled or is past its deadline."""
 
+    def hand_over(self) -> None:
+        """Raise as `check` does, and let a more urgent engine have the device."""
+
     def step(self, step: int, steps: int) -> None:
-        """Report progress, raise as `check` does, and let a more urgent engine have the device."""
+        """Report progress, and hand over."""
 
     def delta(self, data: dict[str, Any]) -> None:
         """Send a piece of a streamed result."""
+
+    def part(self, output: Output) -> None:
+        """Send the next part of one long result as soon as it is encoded.
+
+        Parts of a request are encoded in the CPU pool, in their order, by one StreamEncoder of
+        their kind; what it gives goes out as the delta `{"data": bytes}`, the end of it before the
+        request's result.
+        """
 
     def read(self, media: MediaRef) -> bytes:
         """The bytes of a binary input."""
@@ -204,10 +215,15 @@ class Family(ABC):
 
 @dataclass(frozen=True, slots=True)
 class TaskDefaults:
-    """Server-wide defaults that a request and a checkpoint's `onebox.toml` may override."""
+    """Server-wide defaults that a request and a checkpoint's `onebox.toml` may override.
+
+    Attributes:
+        max_audio_s: the longest sound that may be transcribed; a request may only lower it.
+    """
 
     steps: int
     guidance_scale: float
+    max_audio_s: float = 4 * 3600.0
 
 
 class Task(ABC, Generic[InputT]):
@@ -271,19 +287,3 @@ class Task(ABC, Generic[InputT]):
         A step of `context` is a step of all of them; it raises when none of them is wanted.
         """
         return [self.run(bundle, request, context) for request in requests]
-
-
-class Encoder(ABC):
-    """Turns the outputs of one kind into bytes.
-
-    Runs in the worker's CPU pool; on an engine thread only where it says that it is quick.
-    """
-
-    kind: ClassVar[str]
-
-    def is_quick(self, output: Output) -> bool:
-        """Whether it takes less time than handing it to the pool would: then it is not."""
-        return False
-
-    @abstractmethod
-    def encode(self, output: Output) -> Artifact: ...

@@ -71,3 +71,8 @@ def use_binary(descriptor: int) -> None:
         import msvcrt
 
         msvcrt.setmode(descriptor, os.O_BINARY)
+
+
+def was_killed(exit_status: int) -> bool:
+    """Whether a process that ended with this status was ended by force."""
+    return sys.platform != "win32" and exit_status == -signal.SIGKILL

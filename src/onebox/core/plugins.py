@@ -12,7 +12,8 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from onebox.core.contracts import Encoder, Family, Task
+    from onebox.core.contracts import Family, Task
+    from onebox.core.results import Encoder
 
 T = TypeVar("T")
 

@@ -1,11 +1,10 @@
-"""What a task returns (`Output`), and what it becomes once an encoder made bytes of it
-(`Artifact`).
-"""
+"""What a task returns (`Output`), and the `Artifact` that an `Encoder` makes of it."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
@@ -45,3 +44,33 @@ class Timing(msgspec.Struct, frozen=True):
     load_s: float = 0.0
     run_s: float = 0.0
     encode_s: float = 0.0
+
+
+class StreamEncoder(Protocol):
+    """Makes one file of parts that come one after the other. Used by one thread at a time."""
+
+    def feed(self, value: Any) -> bytes:
+        """The next bytes of the file; there may be none yet."""
+
+    def end(self) -> bytes:
+        """The last bytes."""
+
+
+class Encoder(ABC):
+    """Turns the outputs of one kind into bytes.
+
+    Runs in the worker's CPU pool; on an engine thread only where it says that it is quick.
+    """
+
+    kind: ClassVar[str]
+
+    def is_quick(self, output: Output) -> bool:
+        """Whether it takes less time than handing it to the pool would: then it is not."""
+        return False
+
+    @abstractmethod
+    def encode(self, output: Output) -> Artifact: ...
+
+    def stream(self, options: dict[str, Any]) -> StreamEncoder:
+        """For a result that is sent part by part; `options` are those of its first part."""
+        raise NotImplementedError(f"outputs of the kind {self.kind} are not sent in parts")

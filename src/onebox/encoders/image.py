@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import json
 
-from onebox.core.contracts import Encoder
 from onebox.core.plugins import ENCODERS
-from onebox.core.results import Artifact, Output
+from onebox.core.results import Artifact, Encoder, Output
 
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
 # zlib's fastest levels lose little on pictures and take a fraction of the default's time.

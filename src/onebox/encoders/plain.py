@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from onebox.core.contracts import Encoder
 from onebox.core.plugins import ENCODERS
-from onebox.core.results import Artifact, Output
+from onebox.core.results import Artifact, Encoder, Output
 
 SCALARS = str | int | float | bool | None
 QUICK_ITEMS = 16

@@ -9,6 +9,7 @@ import struct
 from typing import Any, BinaryIO, Literal
 
 import msgspec
+from pydantic import BaseModel
 
 from onebox.core.contracts import Device, Entry, Priority
 from onebox.core.errors import AppError, InferenceFailed, all_errors
@@ -46,6 +47,7 @@ class Submit(msgspec.Struct, frozen=True, tag=True):
     """Run a task.
 
     Attributes:
+        input: fields of the task's input; models in it are packed as theirs.
         estimate_bytes: what the weights will take if they must be loaded.
         reserve_bytes: working memory that was measured for such a request, if it was.
     """
@@ -264,7 +266,7 @@ ToWorker = Start | Submit | Cancel | Load | Unload | Retire | Stats | Grant | Gi
 Event = Loading | Started | Progress | Delta | Result | Failed
 FromWorker = Hello | Unfit | Heartbeat | Claim | GaveUp | Event
 
-_encoder = msgspec.msgpack.Encoder()
+_encoder = msgspec.msgpack.Encoder(enc_hook=BaseModel.model_dump)
 to_worker_decoder: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
 from_worker_decoder: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
 

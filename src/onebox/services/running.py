@@ -21,6 +21,7 @@ class RunningRequest:
         client_id: what the client names it; unique among the requests of its caller.
         key: of the checkpoint; `model` is its name.
         entered: when it came, on the clock of `RunningRequests`.
+        started: whether it has, or had, the device.
         loading: the fraction of the weights that is in memory, while they are being loaded.
         on_cancel: called once by `cancel`; tells whoever works on it.
     """
@@ -37,6 +38,7 @@ class RunningRequest:
     worker: int | None = None
     step: int = 0
     steps: int = 0
+    started: bool = False
     loading: float | None = None
     cancelled: bool = False
     on_cancel: Callable[[], None] | None = None
@@ -47,10 +49,10 @@ class RunningRequest:
             case Loading(fraction=fraction) if fraction < 1:
                 self.state, self.loading = "loading", fraction
             case Loading():
-                # The weights are in; it still has to get the device.
-                self.state, self.loading = "queued", None
+                # The weights are in; it still has to get the device. One that had it may go on.
+                self.state, self.loading = "running" if self.started else "queued", None
             case Started():
-                self.state, self.loading = "running", None
+                self.state, self.loading, self.started = "running", None, True
             case Progress(step=step, steps=steps):
                 self.state, self.loading = "running", None
                 self.step, self.steps = step, steps

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.unit.engines.cutter import Cutter
 from tests.unit.engines.fakes import Desk
 from tests.unit.engines.scribe import Scribe
 
@@ -21,3 +22,12 @@ def scribe():
     scribe.close()
     assert scribe.memory.out == []
     assert scribe.decoder.held == {}
+
+
+@pytest.fixture
+def cutter():
+    cutter = Cutter()
+    cutter.start()
+    yield cutter
+    cutter.close()
+    assert cutter.memory.out == []

@@ -21,7 +21,7 @@ class Asked:
     def __post_init__(self):
         self.entry = entry(self.name)
 
-    def encode(self):
+    def prepare(self):
         self.tries.append(self.name)
         if self.error is not None:
             raise self.error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -141,6 +142,25 @@ class TestAnswer:
         request.token.cancel()
         request.fail(OutOfMemory("none left"))
         assert desk.answers()["1"].code == "insufficient_memory"
+
+    def test_the_time_of_each_load_counts_as_load_and_as_nothing_else(self, desk, monkeypatch):
+        """One that has begun may see its model go, and come again."""
+        now = 100.0
+        monkeypatch.setattr("onebox.runtime.worker.request.time.monotonic", lambda: now)
+        request = replace(desk.request("1"), created=now)
+        for at, step in [
+            (103, lambda: request.loading(0, None)),
+            (105, lambda: request.loading(1, 40)),
+            (106, request.start),
+            (200, lambda: request.loading(0, None)),
+            (201, lambda: request.loading(0, None)),
+            (204, lambda: request.loading(1, 40)),
+            (300, lambda: request.finish([QUICK])),
+        ]:
+            now = float(at)
+            step()
+        timing = desk.answers()["1"].timing
+        assert (timing.queue_s, timing.load_s, timing.run_s) == (4, 6, 190)
 
     def test_a_load_is_answered_without_artifacts(self, desk):
         request = desk.load("1")

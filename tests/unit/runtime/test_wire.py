@@ -9,6 +9,7 @@ import pytest
 from onebox.bootstrap import ConfigurationError
 from onebox.core.contracts import Device, Entry
 from onebox.core.errors import InferenceFailed, all_errors
+from onebox.core.media import MediaRef
 from onebox.core.results import Artifact, Timing
 from onebox.runtime import wire
 from onebox.runtime.wire import LENGTH, Failed, from_worker_decoder, pack, read_frame
@@ -52,6 +53,16 @@ FROM_WORKER = [
 @pytest.mark.parametrize("frame", TO_WORKER, ids=lambda frame: type(frame).__name__)
 def test_a_worker_reads_what_the_gateway_wrote(frame):
     assert read_frame(io.BytesIO(pack(frame))) == frame
+
+
+def test_a_task_s_input_need_not_be_dumped():
+    media = MediaRef(data=b"\xff", media_type="image/png")
+    given = {"inputs": ["a", [1, 2]], "image": media, "more": [{"image": media}]}
+    frame = wire.Submit("1", "t", ENTRY, given, "key:1", "job", 9.5, 11, 12)
+    read = read_frame(io.BytesIO(pack(frame)))
+    dumped = media.model_dump()
+    assert read.input == {"inputs": ["a", [1, 2]], "image": dumped, "more": [{"image": dumped}]}
+    assert MediaRef.model_validate(read.input["image"]) == media
 
 
 @pytest.mark.parametrize("frame", FROM_WORKER, ids=lambda frame: type(frame).__name__)

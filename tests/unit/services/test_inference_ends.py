@@ -105,9 +105,9 @@ class TestFiles:
         async def scene():
             (task,) = await sent(kitchen, kitchen.prepared(media=LARGE, mask=SMALL))
             (frame,) = kitchen.submits()
-            assert frame.input["mask"]["data"] == SMALL
-            assert frame.input["media"]["data"] is None
-            file_id = frame.input["media"]["file_id"]
+            assert frame.input["mask"].data == SMALL
+            assert frame.input["media"].data is None
+            file_id = frame.input["media"].file_id
             assert kitchen.client.spool.read(file_id) == LARGE
             kitchen.client.answer(Result("wire-1"))
             return await task

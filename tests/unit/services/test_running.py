@@ -108,6 +108,8 @@ def test_requests_may_leave_while_the_table_is_gone_through(table):
         ([Loading("1", 0.25), Started("1")], "running", None),
         ([Loading("1", 0.25), Progress("1", 1, 4)], "running", None),
         ([Started("1"), Delta("1", {}), Result("1")], "running", None),
+        ([Started("1"), Loading("1", 0.5)], "loading", 0.5),
+        ([Started("1"), Loading("1", 0.5), Loading("1", 1.0, 7)], "running", None),
     ],
 )
 def test_the_state_follows_the_workers_events(table, events, state, loading):

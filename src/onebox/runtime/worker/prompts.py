@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from onebox.core.errors import ModelBroken
 from onebox.runtime.worker.request import Request
 
-# Templates, tokenizers and grammars.
-THREADS = 2
+# Templates, tokenizers and grammars; looks into files, which mostly wait for another process.
+THREADS = 4
 
 
 class Prompts:
@@ -31,7 +31,7 @@ class Prompts:
         if key in self._broken:
             raise ModelBroken(self._broken[key])
         try:
-            request.encode()
+            request.prepare()
         except ModelBroken as error:
             self._broken[key] = error.message
             raise

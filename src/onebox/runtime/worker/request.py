@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import structlog
@@ -17,11 +18,13 @@ from onebox.core.contracts import Device, Entry, Task
 from onebox.core.decoding import EncodedTask, Prompt
 from onebox.core.errors import AppError, Cancelled, InferenceFailed, InvalidInput, TaskNotSupported
 from onebox.core.media import MediaRef, Spool
+from onebox.core.piecework import PieceTask, Piecework
 from onebox.core.plugins import ENCODERS, FAMILIES, TASKS
 from onebox.core.results import Artifact, Output, Timing
 from onebox.engines.work import Work
 from onebox.runtime.wire import (
     SPOOL_ABOVE_BYTES,
+    Delta,
     Event,
     Failed,
     Load,
@@ -30,6 +33,7 @@ from onebox.runtime.wire import (
     Started,
     Submit,
 )
+from onebox.runtime.worker.parts import Parts
 
 log = structlog.get_logger(__name__)
 
@@ -53,12 +57,14 @@ class Request:
     task: Task[Any] | None
     input: Any
     token: CancelToken
-    prompt: Prompt | None = None
+    prepared: Prompt | Piecework | None = None
     created: float = field(default_factory=time.monotonic)
     _started: float | None = None
-    _load_started: float | None = None
+    _loading_since: float | None = None
     _load_s: float = 0.0
+    _load_s_before_start: float = 0.0
     _answered: bool = False
+    _parts: Parts | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
@@ -90,14 +96,18 @@ class Request:
         return self._answered
 
     @property
-    def needs_encoding(self) -> bool:
-        """Whether its prompt must be made before it may be queued."""
-        return isinstance(self.task, EncodedTask) and self.prompt is None
+    def needs_preparing(self) -> bool:
+        """Whether something must be made of it before it may be queued."""
+        return isinstance(self.task, EncodedTask | PieceTask) and self.prepared is None
 
-    def encode(self) -> None:
-        """Make the prompt. Raises what the task's `encode` does."""
-        assert isinstance(self.task, EncodedTask)
-        self.prompt = self.task.encode(self.input, self.entry, self.read)
+    def prepare(self) -> None:
+        """Make the prompt, or the piecework. Raises what the task does."""
+        if isinstance(self.task, EncodedTask):
+            self.prepared = self.task.encode(self.input, self.entry, self.read)
+        elif isinstance(self.task, PieceTask):
+            self.prepared = self.task.prepare(self.input, self.entry, self.read)
+            if self.answered:
+                self.prepared.close()
 
     def read(self, media: MediaRef) -> bytes:
         """The bytes of a binary input."""
@@ -124,27 +134,46 @@ class Request:
         """It has the device. Told once, however often it is tried."""
         if self._started is None:
             self._started = time.monotonic()
+            self._load_s_before_start = self._load_s
             self.around.emit(Started(self.frame.id))
 
     def loading(self, fraction: float, size_bytes: int | None) -> None:
+        """Told of each load that it waits for: its model may go and come while it is under way."""
         now = time.monotonic()
-        if self._load_started is None:
-            self._load_started = now
-        self._load_s = now - self._load_started
+        self._load_s += now - (self._loading_since or now)
+        self._loading_since = None if fraction == 1 else now
         self.around.emit(Loading(self.frame.id, fraction, size_bytes))
 
     def finish(self, outputs: list[Output], peak_bytes: int | None = None) -> None:
         """Encode, in the CPU pool if it takes long, so that the engine can go on, and answer."""
         started = self._started or self.created
         timing = Timing(
-            queue_s=max(0.0, started - self.created - self._load_s),
+            queue_s=max(0.0, started - self.created - self._load_s_before_start),
             load_s=self._load_s,
-            run_s=time.monotonic() - started,
+            run_s=time.monotonic() - started - (self._load_s - self._load_s_before_start),
         )
-        if all(map(_is_quick, outputs)):
-            self._encode(outputs, timing, peak_bytes)
+        encode = partial(self._encode, outputs, timing, peak_bytes)
+        if self._parts is not None:
+            self._parts.end(encode)
+        elif all(map(_is_quick, outputs)):
+            encode()
         else:
-            self.around.encoders.submit(self._encode, outputs, timing, peak_bytes)
+            self.around.encoders.submit(encode)
+
+    def part(self, output: Output) -> None:
+        """Encode the next part of a result in the CPU pool, and send it."""
+        if self._parts is None:
+            self._parts = Parts(self.around.encoders, self._send, self._stop)
+        self._parts.put(output)
+
+    def _send(self, data: bytes) -> None:
+        if not self._answered:
+            self.around.emit(Delta(self.frame.id, {"data": data}))
+
+    def _stop(self, error: AppError) -> None:
+        """Answer it, and compute no more of it."""
+        self.token.cancel(error)
+        self.fail(error)
 
     def loaded(self) -> None:
         """Answer a Load: the bundle is in memory."""
@@ -204,6 +233,8 @@ class Request:
                 return False
             self._answered = True
         self.around.emit(event)
+        if isinstance(self.prepared, Piecework):
+            self.prepared.close()
         return True
 
 

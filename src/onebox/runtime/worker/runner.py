@@ -5,22 +5,21 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from onebox.core.cancel import interruptible
-from onebox.core.contracts import Bundle, Device, Entry
-from onebox.core.decoding import EncodedTask, Generation
-from onebox.core.errors import AppError, Cancelled, InferenceFailed, InvalidInput, WorkerLost
-from onebox.core.media import MediaRef
+from onebox.core.contracts import Bundle, Device
+from onebox.core.decoding import EncodedTask, Generation, Prompt
+from onebox.core.errors import AppError, InferenceFailed, InvalidInput, WorkerLost
+from onebox.core.piecework import Piece, PieceTask, Piecework
 from onebox.core.results import Output
 from onebox.engines.work import Work
 from onebox.hardware.determinism import Deterministic, lacks_deterministic_form
 from onebox.hardware.device_failure import is_device_failure
 from onebox.hardware.peak import PeakMeter
-from onebox.runtime.wire import Delta, Progress
+from onebox.runtime.worker.context import Context
 from onebox.runtime.worker.request import Request
 
 log = structlog.get_logger(__name__)
@@ -66,7 +65,7 @@ class TaskRunner:
             return
         for request in requests:
             request.start()
-        context = _Context(requests, between_steps, lean)
+        context = Context(requests, between_steps, lean)
         context.check()
         self._last_run = run = next(self._runs)
         self._active += 1
@@ -83,15 +82,62 @@ class TaskRunner:
         """Begin a text. Its own context lives as long as it is written."""
         request: Request = work.request
         assert isinstance(request.task, EncodedTask)
-        assert request.prompt is not None
+        assert isinstance(request.prepared, Prompt)
         request.start()
-        context = _Context([request], lambda: None, lean=False)
+        context = Context([request], lambda: None, lean=False)
         context.check()
-        return request.task.open(bundle, request.input, request.prompt, context)
+        return request.task.open(bundle, request.input, request.prepared, context)
 
-    def finish(self, work: Work, generation: Generation) -> None:
+    def most_open(self, work: Work) -> int:
         request: Request = work.request
-        request.finish(generation.outputs())
+        return request.task.max_open if isinstance(request.task, PieceTask) else 0
+
+    def begin(self, work: Work, wake: Callable[[], None]) -> Piecework:
+        """Let a request's pieces come. Its own context lives as long as it does."""
+        request: Request = work.request
+        assert isinstance(request.prepared, Piecework)
+        context = Context([request], lambda: None, lean=False)
+        context.check()
+        request.prepared.start(context, wake)
+        return request.prepared
+
+    def choose(self, work: Work, pieces: Sequence[Piece]) -> Sequence[Piece]:
+        request: Request = work.request
+        assert isinstance(request.task, PieceTask)
+        return request.task.choose(pieces, request.entry, self._device)
+
+    def compute(
+        self,
+        works: Sequence[Work],
+        pieces: Sequence[Piece],
+        bundle: Bundle,
+        between_steps: Callable[[], None],
+        *,
+        lean: bool,
+    ) -> list[Any]:
+        """A round of pieces of these requests."""
+        requests: list[Request] = [work.request for work in works]
+        task = requests[0].task
+        assert isinstance(task, PieceTask)
+        for request in requests:
+            request.start()
+        context = Context(requests, between_steps, lean)
+        context.check()
+        self._last_run = next(self._runs)
+        self._active += 1
+        try:
+            with (
+                interruptible(context.check_alive),
+                context.mode(),
+                self._explaining(context),
+            ):
+                return task.compute(bundle, pieces, context)
+        finally:
+            self._active -= 1
+
+    def finish(self, work: Work, result: Generation | Piecework) -> None:
+        request: Request = work.request
+        request.finish(result.outputs())
 
     def failed(self, error: BaseException) -> AppError:
         """What those are told whose step failed; it may have been the device."""
@@ -122,7 +168,7 @@ class TaskRunner:
         finally:
             self._disturbed = False
 
-    def _run(self, context: _Context, bundle: Bundle, run: int) -> None:
+    def _run(self, context: Context, bundle: Bundle, run: int) -> None:
         measured = self._to_measure(context)
         meter = self._create_meter(self._device) if measured else None
         if meter is not None:
@@ -140,17 +186,23 @@ class TaskRunner:
             if not request.answered:
                 request.finish(own, peak)
 
-    def _outputs(self, context: _Context, bundle: Any) -> list[list[Output]]:
+    def _outputs(self, context: Context, bundle: Any) -> list[list[Output]]:
         first = context.requests[0]
         assert first.task is not None
-        try:
+        with self._explaining(context):
             if len(context.requests) == 1:
                 return [first.task.run(bundle, first.input, context)]
             return first.task.run_batch(bundle, [r.input for r in context.requests], context)
+
+    @contextlib.contextmanager
+    def _explaining(self, context: Context) -> Iterator[None]:
+        """What torch raises in the body is told in the words of `core/errors.py` if it can be."""
+        try:
+            yield
         except RuntimeError as error:
             if context.deterministic and lacks_deterministic_form(error):
                 raise InvalidInput(
-                    f"{first.entry.name} uses an operation that has no deterministic form on "
+                    f"{context.entry.name} uses an operation that has no deterministic form on "
                     f"{context.device.id}; leave deterministic out",
                     param="deterministic",
                 ) from error
@@ -160,7 +212,7 @@ class TaskRunner:
                 raise WorkerLost(f"{self.failure}; its worker is being restarted") from None
             raise
 
-    def _to_measure(self, context: _Context) -> tuple[str, str, str] | None:
+    def _to_measure(self, context: Context) -> tuple[str, str, str] | None:
         """What this run's peak would be remembered under; None when it should not be measured.
 
         A first run also pulls in libraries and weights that are mapped from disk.
@@ -178,72 +230,3 @@ class TaskRunner:
 def _kind_of(request: Request) -> tuple[str, str]:
     assert request.task is not None
     return request.entry.key, request.task.name
-
-
-@dataclass(slots=True)
-class _Context:
-    """The running task's way to the outside (`RunContext`), for one request or a batch of them.
-
-    A member of a batch that is cancelled or out of time is answered at the next step, and the
-    others go on; when none is left the run stops.
-    """
-
-    requests: list[Request]
-    between_steps: Callable[[], None]
-    lean: bool
-    _mode: Deterministic | None = None
-
-    @property
-    def device(self) -> Device:
-        return self.requests[0].around.device
-
-    @property
-    def entry(self) -> Entry:
-        return self.requests[0].entry
-
-    @property
-    def deterministic(self) -> bool:
-        request = self.requests[0]
-        return request.task is not None and request.task.is_deterministic(request.input)
-
-    @contextlib.contextmanager
-    def mode(self) -> Iterator[None]:
-        """Deterministic operators for the body, if the request wants them."""
-        if not self.deterministic:
-            yield
-            return
-        with Deterministic(self.device) as self._mode:
-            yield
-
-    def check(self) -> None:
-        for request in self.requests:
-            reason = request.token.stopped()
-            if reason is not None and len(self.requests) > 1:
-                request.fail(reason)
-        self.check_alive()
-
-    def check_alive(self) -> None:
-        """Raise when nobody wants the result any more."""
-        reason = None
-        for request in self.requests:
-            reason = request.token.stopped()
-            if reason is None and not request.answered:
-                return
-        raise reason or Cancelled("nobody waits for the result")
-
-    def step(self, step: int, steps: int) -> None:
-        self.check()
-        for request in self.requests:
-            if not request.answered:
-                request.around.emit(Progress(request.frame.id, step, steps))
-        with self._mode.suspended() if self._mode else contextlib.nullcontext():
-            self.between_steps()
-        self.check()
-
-    def delta(self, data: dict[str, Any]) -> None:
-        for request in self.requests:
-            if not request.answered:
-                request.around.emit(Delta(request.frame.id, data))
-
-    def read(self, media: MediaRef) -> bytes:
-        return self.requests[0].read(media)

@@ -191,7 +191,7 @@ class Worker:
         except Exception as error:
             self._emit(Failed.from_error(frame.id, answer_for(error, "check", frame.id)))
             return
-        if request.needs_encoding:
+        if request.needs_preparing:
             self._prompts.submit(self._queue, request)
         else:
             self._queue(request)
@@ -199,7 +199,7 @@ class Worker:
     def _queue(self, request: Request) -> None:
         """Unless it was answered meanwhile: cancelled, or the worker closes."""
         try:
-            if request.needs_encoding and not request.answered:
+            if request.needs_preparing and not request.answered:
                 self._prompts.make(request)
             work = request.work()
             with self._lock:
