@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Run the tests: `python3 test.py [unit|language|families|integration|e2e|gpu] [pytest arguments]`.
+"""Run the tests: `python3 test.py [unit|language|audio|families|integration|e2e|gpu] [arguments]`.
 
 Without a name everything but `gpu` runs. Makes or completes `.venv` first when that is needed,
 as app.py does. Standard library only.

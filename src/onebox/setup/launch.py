@@ -10,7 +10,7 @@ from typing import Sequence
 from onebox.setup import environment, interpreter, process, requirements
 from onebox.setup.errors import SetupError
 
-SUITES = ("unit", "language", "families", "integration", "e2e", "gpu")
+SUITES = ("unit", "language", "audio", "families", "integration", "e2e", "gpu")
 _SECOND_TRY = "ONEBOX_SETUP_DONE"
 _INTERRUPTED = 130
 

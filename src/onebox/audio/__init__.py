@@ -1,0 +1,3 @@
+"""What families, tasks and routes share about sound: decoding uploads, cutting speech into windows,
+transcripts, and text made ready to be spoken.
+"""

@@ -1,0 +1,1 @@
+"""Uploads to samples: decoded and cut at silence in a child process."""
