@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from onebox.core.contracts import OnDisk
+from onebox.core.contracts import OnDisk, TensorInfo
 from onebox.core.errors import ModelBroken
 
 CONFIG = "config.json"
@@ -47,13 +47,24 @@ def weight_files(on_disk: OnDisk) -> list[str]:
     raise ModelBroken(f"{WEIGHTS} is missing; copy the whole checkpoint")
 
 
-def require_loadable(on_disk: OnDisk) -> None:
-    """Raises ModelBroken unless weights and tokenizer are there and need nothing else."""
+def weight_tensors(on_disk: OnDisk) -> dict[str, TensorInfo]:
+    """The tensors of all these files by their names."""
+    tensors: dict[str, TensorInfo] = {}
+    for file in weight_files(on_disk):
+        tensors |= on_disk.tensors(file)
+    return tensors
+
+
+def require_loadable(on_disk: OnDisk, tokenizers: Sequence[tuple[str, ...]] = TOKENIZERS) -> None:
+    """Raises ModelBroken unless weights and tokenizer are there and need nothing else.
+
+    `tokenizers`: sets of files, each of which makes one.
+    """
     for name in weight_files(on_disk):
         on_disk.tensors(name)
-    if not any(all(name in on_disk.files for name in names) for names in TOKENIZERS):
+    if not any(all(name in on_disk.files for name in names) for names in tokenizers):
         raise ModelBroken("tokenizer.json is missing; copy the whole checkpoint")
-    for name in {name for names in TOKENIZERS for name in names} & on_disk.files.keys():
+    for name in {name for names in tokenizers for name in names} & on_disk.files.keys():
         if on_disk.files[name] > MAX_TOKENIZER_BYTES:
             raise ModelBroken(f"{name} is larger than {MAX_TOKENIZER_BYTES} bytes; it is not read")
     quantization = on_disk.read_json(CONFIG).get("quantization_config")

@@ -1,0 +1,1 @@
+"""Samples to text: transcribers, and what they and the task say to each other."""
