@@ -32,10 +32,15 @@ def filled(model: type[ModelT], **values: Any) -> ModelT:
 
 def json_body(model: type[BaseModel], *further: str) -> dict[str, Any]:
     """What `openapi_extra` must hold for a route that reads this model, as JSON and `further`."""
+    return described_body(model, JSON, *further)
+
+
+def described_body(model: type[BaseModel], *media_types: str) -> dict[str, Any]:
+    """The same for a route that reads it in these forms alone."""
     schema = model.model_json_schema()
     # The page has no place for definitions inside of a body.
     schema = _inlined(schema, schema.pop("$defs", {}))
-    content = {media_type: {"schema": schema} for media_type in (JSON, *further)}
+    content = {media_type: {"schema": schema} for media_type in media_types}
     return {"requestBody": {"required": True, "content": content}}
 
 

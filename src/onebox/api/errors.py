@@ -12,6 +12,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 
 from onebox.api.error_shape import error_body
 from onebox.core import errors
@@ -72,7 +73,7 @@ def status_of(error: errors.AppError, invalid_status: int = 422) -> int:
     return invalid_status if status == 422 else status
 
 
-def app_error_body(error: errors.AppError, request: Request) -> dict[str, Any]:
+def app_error_body(error: errors.AppError, request: HTTPConnection) -> dict[str, Any]:
     return error_body(
         error.message,
         code=error.code,
@@ -139,13 +140,13 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     if first["type"] == "json_invalid":
         message, code, field = "the body is not valid JSON", "invalid_json", None
     else:
-        message, code = f"{field or 'body'}: {first['msg']}", _validation_code(first["type"])
+        message, code = f"{field or 'body'}: {_said(first)}", _validation_code(first["type"])
     context = first.get("ctx") or {}
     details: dict[str, Any] = {BOUNDS.get(k, k): v for k, v in context.items() if _is_plain(v)}
     if _is_plain(first.get("input")):
         details["received"] = _shortened(first["input"])
     if len(problems) > 1:
-        details["also"] = [f"{_place(problem)}: {problem['msg']}" for problem in problems[1:10]]
+        details["also"] = [f"{_place(problem)}: {_said(problem)}" for problem in problems[1:10]]
     status = _invalid_status(request)
     request_id = request.scope.get("request_id")
     return _respond(
@@ -155,7 +156,7 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     )
 
 
-def _invalid_status(request: Request) -> int:
+def _invalid_status(request: HTTPConnection) -> int:
     return int(getattr(request.scope.get("route"), "invalid_status", 422))
 
 
@@ -163,6 +164,11 @@ def _validation_code(error_type: str) -> str:
     if error_type == "missing":
         return "missing_required_parameter"
     return "unknown_parameter" if error_type == "extra_forbidden" else "invalid_value"
+
+
+def _said(problem: Any) -> str:
+    """Without what pydantic puts before a text of our own."""
+    return str(problem["msg"]).removeprefix("Value error, ")
 
 
 def _place(problem: Any) -> str | None:

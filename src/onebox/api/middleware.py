@@ -21,6 +21,9 @@ log = structlog.get_logger("onebox.access")
 
 REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,64}$")
 UNMATCHED = "unmatched"
+# Messages that begin an answer. That a WebSocket is accepted has a status too.
+HEADS = frozenset({"http.response.start", "websocket.http.response.start", "websocket.accept"})
+SWITCHED = 101
 
 
 @dataclass(slots=True)
@@ -34,32 +37,38 @@ class _Exchange:
 
 
 class RequestContext:
-    """Outermost: gives each request its id, counts and logs it, and answers for bugs below."""
+    """Outermost: gives each request its id, counts and logs it, and answers for bugs below.
+
+    A WebSocket is one request, which ends when it is closed.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(time.perf_counter())
         request_id = _request_id(scope)
         scope["request_id"] = request_id
-        scope["on_route"] = lambda route: self._enter(exchange, route, scope["method"])
+        scope["on_route"] = lambda route: self._enter(exchange, route, _method(scope))
 
         async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                exchange.status = message["status"]
+            if message["type"] in HEADS:
+                exchange.status = message.get("status", SWITCHED)
                 elapsed_ms = (time.perf_counter() - exchange.started) * 1000
                 message["headers"] = [
-                    *message["headers"],
+                    *message.get("headers", ()),
                     (b"x-request-id", request_id.encode()),
                     (b"x-processing-ms", f"{elapsed_ms:.1f}".encode()),
                 ]
-            elif message["type"] == "http.response.body":
-                exchange.sent_bytes += len(message.get("body", b""))
+            elif message["type"] == "websocket.close":
+                # One that was never accepted is refused.
+                exchange.status = exchange.status or 403
+            else:
+                exchange.sent_bytes += len(message.get("body") or message.get("text") or b"")
             await send(message)
 
         # Not unbound: a request is a task, and its context ends with it.
@@ -79,7 +88,7 @@ class RequestContext:
 
     def _leave(self, exchange: _Exchange, scope: Scope) -> None:
         elapsed_s = time.perf_counter() - exchange.started
-        method = scope["method"] if exchange.route != UNMATCHED else "any"
+        method = _method(scope) if exchange.route != UNMATCHED else "any"
         if exchange.route != UNMATCHED:
             self._metrics.left(exchange.route, method)
         # No status: the client left before there was one.
@@ -88,7 +97,7 @@ class RequestContext:
         client = scope.get("client")
         log.info(
             "request",
-            method=scope["method"],
+            method=_method(scope),
             route=exchange.route,
             status=exchange.status or 499,
             ms=round(elapsed_s * 1000, 1),
@@ -134,6 +143,10 @@ class BodyLimit:
             f"the body is larger than {self._max_bytes} bytes (ONEBOX_MAX_BODY_BYTES)",
             {"Connection": "close"},
         )
+
+
+def _method(scope: Scope) -> str:
+    return scope["method"] if scope["type"] == "http" else "WEBSOCKET"
 
 
 def _request_id(scope: Scope) -> str:

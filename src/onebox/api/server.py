@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import signal
 import socket
+import sys
 from types import FrameType
 
 import structlog
 import uvicorn
 from fastapi import FastAPI
 
+from onebox.api.openai.live import MAX_MESSAGE_BYTES
 from onebox.bootstrap import Services, is_loopback
 from onebox.core.errors import AppError
 
@@ -21,6 +24,8 @@ GIB = 1024**3
 KEEP_ALIVE_S = 75
 # Beyond the grace time: for answers that say "shutting down" to get out.
 ANSWER_MARGIN_S = 5
+# What uvicorn says of every WebSocket that was refused with a status.
+REFUSED = "ASGI callable returned without completing handshake."
 EXAMPLE_PROMPT = "a red circle on a blue background"
 
 
@@ -44,6 +49,9 @@ class OneboxServer(uvicorn.Server):
             # The code and the routes stay: the collector need not look through them again.
             gc.collect()
             gc.freeze()
+            # Threads that read long bodies must let the loop in between: the default is ten times
+            # this.
+            sys.setswitchinterval(0.0005)
             print(start_text(self._services, self._port()), flush=True)
             self._announcing = asyncio.create_task(self._announce_devices())
 
@@ -51,6 +59,8 @@ class OneboxServer(uvicorn.Server):
         log.info("shutting_down", signal=self._signal)
         grace_s = self._services.settings.shutdown_grace
         self._draining = asyncio.create_task(self._services.pool.close(grace_s))
+        # First: uvicorn cuts WebSockets off without a word.
+        await self._services.live.close()
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -76,9 +86,16 @@ def serve(app: FastAPI, services: Services) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        ws="websockets-sansio",
+        ws_max_size=MAX_MESSAGE_BYTES,
+        # Who sends faster than it can be heard is not read meanwhile, and its answer to a ping
+        # neither. Sessions that fall silent are ended by the route.
+        ws_ping_timeout=None,
+        ws_per_message_deflate=False,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=int(settings.shutdown_grace + ANSWER_MARGIN_S),
     )
+    logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != REFUSED)
     # uvicorn raises the signals again after its shutdown; a stop one asked for is no failure.
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, lambda *_: None)

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from onebox.api.app import create_app
+from onebox.api.live_routing import LiveRoute
 from onebox.api.routing import PUBLIC_PATHS, Route
 from onebox.core.results import Artifact
 from tests.unit.api.asking import ADMIN, USER, api_routes, ask, every_route
+from tests.unit.api.sockets import handshake
 
 PUBLIC = {
     *("/", "/v1", "/health", "/v1/health", "/healthz", "/ready"),
@@ -34,10 +36,10 @@ def test_the_public_paths_are_these_and_no_others(app):
 
 
 def test_every_route_is_of_the_guarded_class(app):
-    # Mounts, websockets and plain starlette routes would pass by the guard.
+    # Mounts, other websockets and plain starlette routes would pass by the guard.
     routes = every_route(app.routes)
     assert len(routes) > 15
-    assert [path for path, route in routes if not isinstance(route, Route)] == []
+    assert [path for path, route in routes if not isinstance(route, Route | LiveRoute)] == []
 
 
 def test_the_openapi_page_says_which_routes_need_a_token(app):
@@ -65,6 +67,15 @@ def test_anonymous_gets_401_everywhere_but_on_public_routes(app):
     assert ("POST", "/v1/infer") in answers
     assert ("GET", "/metrics") in answers
     assert ("POST", "/v1/tasks/text-to-image") in answers
+
+
+def test_anonymous_gets_401_on_every_websocket(app):
+    paths = [path for path, route in every_route(app.routes) if isinstance(route, LiveRoute)]
+    assert "/v1/audio/transcriptions/live" in paths
+    for path in paths:
+        assert path not in PUBLIC
+        for headers in ((), [("authorization", "Bearer wrong")], [("host", "/health")]):
+            assert handshake(app, path, headers=headers)[0] == 401
 
 
 @pytest.mark.parametrize("path", sorted(PUBLIC - {"/ready", "/files/{signed}"}))
