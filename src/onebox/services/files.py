@@ -11,10 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from onebox.core.audio_types import AUDIO_TYPES
 from onebox.core.errors import Unauthorized
 from onebox.core.results import Artifact
 
-EXTENSIONS = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
+EXTENSIONS = {
+    "image/png": "png",
+    "image/jpeg": "jpg",
+    "image/webp": "webp",
+    **{AUDIO_TYPES[name]: name for name in AUDIO_TYPES},
+}
 _NAME = re.compile(r"^[0-9a-f]{32}\.[a-z0-9]{2,4}$")
 ALGORITHM = "HS256"
 

@@ -1,0 +1,1 @@
+"""Text to samples: text made ready to be spoken, and synthesizers."""

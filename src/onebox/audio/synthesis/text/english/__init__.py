@@ -1,0 +1,1 @@
+"""How English is read out: what its figures and short forms stand for, and its phonemes."""
