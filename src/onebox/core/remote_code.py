@@ -11,12 +11,16 @@ FORBIDDEN_KEYS = frozenset({"auto_map", "custom_pipelines", "custom_pipeline", "
 ATTENTION_KEYS = frozenset(
     {"_attn_implementation", "_attn_implementation_internal", "attn_implementation"}
 )
+# How a model of sentence-transformers was trained: a list, which no library reads.
+NEVER_READ = frozenset({"data_config.json"})
 
 
 def refuse_remote_code(on_disk: OnDisk) -> None:
     """Raises ModelBroken if a configuration would make a library fetch or run code."""
     for relative in on_disk.files:
         name = relative.rsplit("/", 1)[-1]
+        if name in NEVER_READ:
+            continue
         if name.endswith("config.json") or name == "model_index.json":
             _refuse(relative, on_disk.read_json(relative))
 

@@ -25,11 +25,13 @@ from onebox.language.checkpoints.checkpoint_files import (
     has_chat_template,
     optional_json,
     require_loadable,
-    weight_files,
+    weight_tensors,
 )
 from onebox.language.checkpoints.model_facts import config_facts, generation_defaults, gguf_facts
 
 CLASS_ENDINGS = ("ForCausalLM", "LMHeadModel")
+# With this file of sentence-transformers it is an encoder of texts, whatever it was made from.
+ENCODER_MODULES = "modules.json"
 # Values of general.architecture that transformers 5.23 makes a text model of.
 GGUF_ARCHITECTURES = frozenset(
     {
@@ -73,7 +75,7 @@ class CausalLM(Family):
         if not on_disk.is_folder:
             return _match_gguf(on_disk)
         kind = class_name(on_disk)
-        if kind is None or not kind.endswith(CLASS_ENDINGS):
+        if kind is None or not kind.endswith(CLASS_ENDINGS) or ENCODER_MODULES in on_disk.files:
             return None
         config = on_disk.read_json(CONFIG)
         if "vision_config" in config or config.get("is_encoder_decoder") is True:
@@ -119,9 +121,7 @@ def load_bundle(load: Any, entry: Entry, device: Device) -> LanguageBundle:
 
 def folder_bytes(on_disk: OnDisk, device: Device) -> int:
     """Bytes of the weights that a transformers folder's model takes."""
-    tensors: dict[str, Any] = {}
-    for file in weight_files(on_disk):
-        tensors |= on_disk.tensors(file)
+    tensors = weight_tensors(on_disk)
     total = bytes_as(tensors.values(), device.dtype)
     if device.kind == "cpu" and not any(name.endswith("lm_head.weight") for name in tensors):
         total += _table_bytes(tensors, ("embed_tokens.weight", "wte.weight"), device)

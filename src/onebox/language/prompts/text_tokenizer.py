@@ -42,6 +42,7 @@ class TextTokenizer:
         special_tokens: by their names in templates ("bos_token" → "<s>").
         chat_template: of the checkpoint, for conversations without tools; None: it has none.
         eos_ids: any of these ends an answer.
+        has_segments: its model is told which of two texts a token is from.
     """
 
     def __init__(self, tokenizer: Any, eos_ids: Iterable[int] = ()) -> None:
@@ -51,6 +52,7 @@ class TextTokenizer:
             self.backend.no_truncation()
             self.backend.no_padding()
         self.vocab_size: int = len(tokenizer)
+        self.has_segments = "token_type_ids" in tokenizer.model_input_names
         self.bos_id: int | None = tokenizer.bos_token_id
         self.special_tokens: dict[str, str] = {
             name: str(token)
