@@ -1,43 +1,71 @@
-"""The starter model as a person gets it: pulled, converted, listed."""
+"""The starter models as a person gets them: pulled, converted, listed."""
 
 from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Callable
+from pathlib import Path
 
-from onebox.starter.catalogue import SMOLLM2
+import pytest
+
+from onebox.starter.catalogue import JOE, MINILM, SMOLLM2, WHISPER, Starter
 from tests.e2e.test_server import command
-from tests.support.starter import smollm2_folder
+from tests.support.starter import minilm_folder, smollm2_folder, voice_folder, whisper_folder
 
+EVERY = {"model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"}
+SENTENCES = {"modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"}
 WANTED = {
-    "model.safetensors",
-    "config.json",
-    "generation_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "chat_template.jinja",
-    "LICENSE",
-    "onebox.toml",
+    SMOLLM2.key: {"generation_config.json", "chat_template.jinja", "LICENSE"},
+    MINILM.key: {*SENTENCES, "1_Pooling", "README.md", "special_tokens_map.json", "vocab.txt"},
+    WHISPER.key: {"generation_config.json", "preprocessor_config.json", "LICENSE"},
+    JOE.key: {"MODEL_CARD"},
 }
+CASES = [
+    pytest.param(starter, folder, id=starter.key)
+    for starter, folder in (
+        (SMOLLM2, smollm2_folder),
+        (MINILM, minilm_folder),
+        (WHISPER, whisper_folder),
+        (JOE, voice_folder),
+    )
+]
 
 
-def test_the_starter_is_a_whole_model_folder_and_nothing_is_left_beside_it() -> None:
-    models = smollm2_folder()
-    folder = models / SMOLLM2.folder
-    assert {path.name for path in folder.iterdir()} == WANTED
+@pytest.mark.parametrize(("starter", "pulled"), CASES)
+def test_a_starter_is_a_whole_model_folder_and_nothing_is_left_beside_it(
+    starter: Starter, pulled: Callable[[], Path]
+) -> None:
+    models = pulled()
+    folder = models / starter.folder
+    names = {path.name for path in folder.iterdir()}
+    assert names == EVERY | WANTED[starter.key] | {"onebox.toml"}
     assert [path.name for path in models.iterdir() if not path.name.startswith(".")] == [
-        SMOLLM2.folder
+        starter.folder
     ]
-    assert tomllib.loads((folder / "onebox.toml").read_text()) == {"licence": "Apache-2.0"}
+    told = tomllib.loads((folder / "onebox.toml").read_text())
+    assert told["licence"] == (starter.licence or "unclear")
+    assert told.get("licence_note", "") == starter.licence_note
+
+
+def test_the_chat_model_is_converted() -> None:
+    folder = smollm2_folder() / SMOLLM2.folder
     config = json.loads((folder / "config.json").read_text())
     assert (config["model_type"], config["num_hidden_layers"]) == ("llama", 30)
     assert json.loads((folder / "generation_config.json").read_text())["eos_token_id"] == [2]
 
 
-def test_the_starter_is_listed_with_its_tasks_and_its_licence() -> None:
-    models = smollm2_folder()
+@pytest.mark.parametrize(("starter", "pulled"), CASES)
+def test_a_starter_is_listed_with_its_tasks_and_its_licence(
+    starter: Starter, pulled: Callable[[], Path]
+) -> None:
+    models = pulled()
     done = command("list", MODEL_DIRS=str(models), DATA_DIR=str(models.parent / "data"))
     name, digest, _, status, tasks, licence = done.stdout.strip().split("\t")
-    assert (name, status, licence) == (SMOLLM2.folder, "ready", "Apache-2.0")
+    assert (name, status, licence) == (starter.folder, "ready", starter.licence or "unclear")
     assert len(digest) == 12
-    assert "chat" in tasks.split(", ")
+    assert starter.task in tasks.split(", ")
+    if starter.licence_note:
+        assert done.stderr.strip() == f"the licence of {starter.folder}: {starter.licence_note}"
+    else:
+        assert "licence" not in done.stderr

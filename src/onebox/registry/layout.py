@@ -46,9 +46,9 @@ def is_weights(name: str) -> bool:
 
 
 def is_read_when_loading(name: str) -> bool:
-    """Weights, JSON, tokenizer, templates; not README, pictures, licence or `onebox.toml`."""
+    """Weights, arrays, JSON, tokenizer, templates; not README, pictures, licence, `onebox.toml`."""
     kind = extension(name)
-    if kind in WEIGHTS or kind == ".json":
+    if kind in WEIGHTS or kind in (".json", ".npy"):
         return True
     return kind in _TOKENIZERS and not name.lower().startswith(_DOCUMENTS)
 

@@ -35,6 +35,7 @@ class ModelSettings(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkn
     pin: bool = False
     idle_timeout: float | None = None
     licence: str | None = None
+    licence_note: str | None = None
     loras: list[str | dict[str, Any]] = []
     components: dict[str, str] = {}
 

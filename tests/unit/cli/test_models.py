@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from onebox.cli.models import row, table
+import msgspec
+
+from onebox.cli.models import notes, row, table
 from onebox.core.contracts import Entry
 
 CHAT = Entry(
@@ -34,6 +36,13 @@ def test_a_row_tells_tasks_and_licence() -> None:
 
 def test_a_broken_model_tells_why() -> None:
     assert row(BROKEN, "5 B") == ("b", "-", "5 B", "broken", "no header", "-")
+
+
+def test_what_to_know_about_a_licence_has_a_line_of_its_own() -> None:
+    unclear = msgspec.structs.replace(
+        CHAT, name="voice", overrides={"licence": "unclear", "licence_note": "for\x1b tests"}
+    )
+    assert notes([CHAT, unclear, BROKEN]) == ["the licence of voice: for  tests"]
 
 
 def test_columns_are_aligned_and_sizes_end_together() -> None:

@@ -12,6 +12,7 @@ import structlog.testing
 
 from onebox.core.settings import Settings
 from onebox.starter.first_start import FirstStart
+from onebox.starter.pull import missing_starters
 from tests.support.server import wait_for
 
 PATIENCE_S = 60.0
@@ -39,7 +40,9 @@ def test_what_is_missing_is_fetched_by_a_child(settings: Settings, tmp_path: Pat
         first_start.start()
         first_start.wait(PATIENCE_S)
     assert (tmp_path / "pid").is_file()
-    assert [line["models"] for line in logs] == [["SmolLM2-135M-Instruct"]]
+    assert [line["models"] for line in logs] == [
+        ["SmolLM2-135M-Instruct", "all-MiniLM-L6-v2", "whisper-tiny.en"]
+    ]
 
 
 def test_off_means_off(settings: Settings, tmp_path: Path) -> None:
@@ -51,7 +54,8 @@ def test_off_means_off(settings: Settings, tmp_path: Path) -> None:
 
 
 def test_nothing_is_started_when_nothing_is_missing(settings: Settings, tmp_path: Path) -> None:
-    (settings.model_dirs[0] / "SmolLM2-135M-Instruct").mkdir(parents=True)
+    for starter in missing_starters(settings):
+        (settings.model_dirs[0] / starter.folder).mkdir(parents=True)
     with contextlib.closing(FirstStart(settings, child(tmp_path))) as first_start:
         first_start.start()
         first_start.wait(PATIENCE_S)

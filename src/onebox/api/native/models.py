@@ -62,6 +62,7 @@ def _openai_model(entry: Entry, model_id: str, loaded: dict[str, int]) -> dict[s
         "tasks": list(entry.tasks),
         "aliases": list(entry.aliases),
         "licence": entry.overrides.get("licence"),
+        "licence_note": entry.overrides.get("licence_note"),
         "bytes": entry.size_bytes,
         "loaded": entry.key in loaded,
         "loaded_bytes": loaded.get(entry.key),
