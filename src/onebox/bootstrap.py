@@ -31,6 +31,7 @@ from onebox.services.database import Database, sqlite_url
 from onebox.services.files import FileStore
 from onebox.services.footprints import Footprints
 from onebox.services.inference import Inference
+from onebox.services.live_sessions import LiveSessions
 from onebox.services.metrics import Metrics
 from onebox.services.models import ModelControl
 from onebox.services.preload import Preloader
@@ -61,6 +62,7 @@ class Services:
     sizing: Sizing
     admission: Admission
     running: RunningRequests
+    live: LiveSessions
     catalogue: Catalogue
     inference: Inference
     residency: Residency
@@ -122,7 +124,11 @@ def build_services(settings: Settings) -> Services:
     )
     running = RunningRequests()
     catalogue = Catalogue(registry, pool.has_loaded)
-    defaults = TaskDefaults(settings.default_inference_steps, settings.default_guidance_scale)
+    defaults = TaskDefaults(
+        settings.default_inference_steps,
+        settings.default_guidance_scale,
+        settings.max_audio_seconds,
+    )
     residency = Residency(pool, sizing, timeout_s=settings.request_timeout)
     link_secret, _ = stored_secret(settings.data_dir / LINK_SECRET_FILE, "")
     database = _open_database(settings)
@@ -134,6 +140,7 @@ def build_services(settings: Settings) -> Services:
         sizing=sizing,
         admission=admission,
         running=running,
+        live=LiveSessions(max_per_caller=settings.max_per_caller),
         catalogue=catalogue,
         inference=Inference(
             catalogue,

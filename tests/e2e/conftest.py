@@ -12,9 +12,10 @@ import httpx
 import openai
 import pytest
 
-from onebox.starter.catalogue import SMOLLM2
+from onebox.starter.catalogue import SMOLLM2, WHISPER
 from tests.support.server import API_KEY, ROOT, Server, running_server
-from tests.support.starter import smollm2_folder
+from tests.support.starter import smollm2_folder, whisper_folder
+from tests.support.talking import ONE_THREAD
 
 SECRET_KEY = "a-secret-for-tests-of-thirty-two-bytes"
 APP = (sys.executable, str(ROOT / "app.py"))
@@ -86,7 +87,7 @@ def async_sdk(chat_server: Server) -> openai.AsyncOpenAI:
 
 def _in_float32(folder: Path, copy: Path) -> None:
     """The same weights under another name, to be computed in float32."""
-    copy.mkdir()
+    copy.mkdir(parents=True)
     for file in folder.iterdir():
         try:
             os.link(file, copy / file.name)
@@ -97,3 +98,25 @@ def _in_float32(folder: Path, copy: Path) -> None:
         text = (folder / name).read_text(encoding="utf-8") + more
         (copy / name).unlink()
         (copy / name).write_text(text, encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def listening_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """With Whisper, in float32: a text does not depend on who else is heard."""
+    folder = tmp_path_factory.mktemp("listening")
+    _in_float32(whisper_folder() / WHISPER.folder, folder / "models" / WHISPER.folder)
+    with running_server(folder / "data", folder / "models", **ONE_THREAD) as running:
+        yield running
+
+
+@pytest.fixture
+def listener(listening_server: Server) -> Iterator[httpx.Client]:
+    with listening_server.client() as client:
+        yield client
+
+
+@pytest.fixture
+def listener_sdk(listening_server: Server) -> Iterator[openai.OpenAI]:
+    url = f"{listening_server.url}/v1"
+    with openai.OpenAI(base_url=url, api_key=API_KEY, max_retries=0) as sdk:
+        yield sdk

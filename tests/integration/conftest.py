@@ -12,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from onebox.services.authenticator import Authenticator
+from tests.families.random_encoders import encoder_models
 from tests.families.tiny_language_models import language_model
 from tests.support.asking import Background
 from tests.support.dummy_plugin import BATCHED, dummy_checkpoint
@@ -122,4 +123,23 @@ def chat(chat_server: Server) -> Iterator[httpx.Client]:
 @pytest.fixture
 def sdk(chat_server: Server) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=f"{chat_server.url}/v1", api_key=API_KEY, max_retries=0) as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def encoders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """See `encoder_models`."""
+    return encoder_models(tmp_path_factory.mktemp("encoders"))
+
+
+@pytest.fixture(scope="session")
+def encoder_server(encoders: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    data_dir = tmp_path_factory.mktemp("encoding") / "data"
+    with running_server(data_dir, encoders, **ONE_THREAD) as running:
+        yield running
+
+
+@pytest.fixture
+def encoding(encoder_server: Server) -> Iterator[httpx.Client]:
+    with encoder_server.client() as client:
         yield client

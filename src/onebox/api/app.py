@@ -24,12 +24,24 @@ from onebox.api.native import (
     model_removal,
     models,
     requests,
+    rerank,
     server_status,
+    similarity,
     status,
     tasks,
     tokens,
 )
-from onebox.api.openai import chat, completions, images, responses
+from onebox.api.openai import (
+    chat,
+    completions,
+    embeddings,
+    images,
+    live,
+    responses,
+    speech,
+    transcriptions,
+    voices,
+)
 from onebox.api.routing import BEARER, Route
 from onebox.bootstrap import Services
 
@@ -100,6 +112,13 @@ def _routers() -> tuple[APIRouter, ...]:
         chat.create_router(),
         completions.create_router(),
         responses.create_router(),
+        speech.create_router(),
+        voices.router,
+        embeddings.create_router(),
+        rerank.create_router(),
+        similarity.create_router(),
+        transcriptions.create_router(),
+        live.create_router(),
         server_status.router,
         metrics.router,
         status.router,

@@ -32,14 +32,21 @@ from onebox.core.settings_forms import (
 )
 from onebox.core.settings_runtime import RuntimeSettings
 
+# Names that clients send unchanged, and the task whose default they mean.
 DEFAULT_ALIASES = {
     "dall-e-2": "text-to-image",
     "dall-e-3": "text-to-image",
     "gpt-image-1": "text-to-image",
     "whisper-1": "transcription",
+    "gpt-4o-transcribe": "transcription",
+    "gpt-4o-mini-transcribe": "transcription",
     "tts-1": "speech",
+    "tts-1-hd": "speech",
+    "gpt-4o-mini-tts": "speech",
     "gpt-4o-mini": "chat",
     "text-embedding-3-small": "embeddings",
+    "text-embedding-3-large": "embeddings",
+    "text-embedding-ada-002": "embeddings",
     "sora-2": "text-to-video",
 }
 
@@ -144,6 +151,12 @@ class Settings(RuntimeSettings):
         ge=1024,
         validation_alias=prefixed("MAX_BODY_BYTES"),
         description="Largest request body in bytes.",
+    )
+    max_audio_seconds: float = Field(
+        4 * 3600.0,
+        gt=0,
+        validation_alias=prefixed("MAX_AUDIO_SECONDS"),
+        description="Longest sound that may be transcribed, in seconds.",
     )
     remote_media: bool = Field(
         False,

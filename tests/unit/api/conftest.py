@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from onebox.api.app import create_app
@@ -11,6 +13,13 @@ def services(tmp_path_factory):
     built = build(tmp_path_factory.mktemp("onebox"))
     yield built
     tear_down(built)
+
+
+@pytest.fixture(scope="package")
+def roomy(services):
+    """The same services, for bodies of megabytes."""
+    settings = services.settings.model_copy(update={"max_body_bytes": 2**24})
+    return dataclasses.replace(services, settings=settings)
 
 
 @pytest.fixture(scope="package")

@@ -14,18 +14,28 @@ from onebox.api.app import create_app
 from onebox.api.client_watch import ClientWatch
 from onebox.core.errors import Cancelled
 from tests.unit.api.asking import ADMIN, api_routes, ask, in_loop
+from tests.unit.api.sounds import FILE, Part, form
 
 PICTURE = {"prompt": "x", "model": "m"}
-BODIES: dict[str, dict[str, Any] | None] = {
+# A list is a form.
+SOUND: list[tuple[str, Part]] = [("file", FILE)]
+BODIES: dict[str, dict[str, Any] | list[tuple[str, Part]] | None] = {
     "/v1/infer": {"id": "1", "model_id": "m", "prompt": "x"},
     "/infer": {"id": "1", "model_id": "m", "prompt": "x"},
     "/v1/images/generations": PICTURE,
     "/v1/chat/completions": {"model": "m", "messages": [{"role": "user", "content": "x"}]},
     "/v1/completions": {"model": "m", "prompt": "x"},
+    "/v1/embeddings": {"input": "x"},
+    "/v1/rerank": {"query": "x", "documents": ["x"]},
+    "/v2/rerank": {"query": "x", "documents": ["x"]},
+    "/v1/similarity": {"source": "x", "sentences": ["x"]},
+    "/v1/audio/speech": {"input": "x", "voice": "alloy"},
     "/v1/generate": {"prompt": "x"},
     "/v1/responses": {"model": "m", "input": "x"},
     "/v1/responses/input_tokens": {"model": "m", "input": "x"},
     "/v1/responses/{response_id}/cancel": None,
+    "/v1/audio/transcriptions": SOUND,
+    "/v1/audio/translations": SOUND,
     "/v1/tokenize": {"text": "x"},
     "/v1/detokenize": {"tokens": [1]},
     "/v1/tasks/text-to-image": PICTURE,
@@ -76,10 +86,14 @@ def test_these_are_all_posts(app):
 def test_a_post_stops_when_its_client_leaves(services, path, in_chunks):
     stuck = Stuck()
     given = BODIES[path]
-    body = b"" if given is None else json.dumps(given).encode()
+    if isinstance(given, list):
+        headers, body = form(given)
+    else:
+        headers, body = {}, b"" if given is None else json.dumps(given).encode()
     target = path.replace("{model:path}", "m")
     parts = [body[:5], body[5:]] if in_chunks else body
-    answer = ask(stuck_app(services, stuck), "POST", target, ADMIN, parts, leaves=stuck.entered)
+    headers = {**ADMIN, **headers}
+    answer = ask(stuck_app(services, stuck), "POST", target, headers, parts, leaves=stuck.entered)
     assert stuck.cancelled == 1
     assert (answer.status, answer.error["code"]) == (499, "cancelled")
 

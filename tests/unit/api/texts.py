@@ -103,14 +103,16 @@ class Relay:
         return getattr(self.texts, name)
 
 
-_apps: dict[int, tuple[FastAPI, Relay]] = {}
+# With the services themselves, whose id would be given to others else.
+_apps: dict[int, tuple[Services, FastAPI, Relay]] = {}
 
 
 def app_with(services: Services, texts: Texts) -> FastAPI:
     if id(services) not in _apps:
         relay = Relay()
-        _apps[id(services)] = create_app(dataclasses.replace(services, inference=relay)), relay
-    app, relay = _apps[id(services)]
+        app = create_app(dataclasses.replace(services, inference=relay))
+        _apps[id(services)] = services, app, relay
+    _, app, relay = _apps[id(services)]
     relay.texts = texts
     return app
 

@@ -129,6 +129,21 @@ def test_aliases_are_pairs(monkeypatch):
     assert DEFAULT_ALIASES["dall-e-3"] == "text-to-image"
 
 
+@pytest.mark.parametrize(
+    ("task", "names"),
+    [
+        ("transcription", "whisper-1 gpt-4o-transcribe gpt-4o-mini-transcribe"),
+        ("speech", "tts-1 tts-1-hd gpt-4o-mini-tts"),
+        (
+            "embeddings",
+            "text-embedding-3-small text-embedding-3-large text-embedding-ada-002",
+        ),
+    ],
+)
+def test_the_names_that_openais_clients_send_mean_the_tasks_default(task, names):
+    assert {DEFAULT_ALIASES.get(name) for name in names.split()} == {task}
+
+
 def test_settings_are_frozen():
     with pytest.raises(ValidationError, match="frozen"):
         load_settings().port = 1
