@@ -23,7 +23,7 @@ from tests.support.server import ROOT, Server, running_server, wait_for
 
 PLUGIN = "tests.support.dummy_plugin"
 DUMMY = "dummy"
-START_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 20.0
 
 
