@@ -49,12 +49,6 @@ def server(gates: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
 
 
 @pytest.fixture
-def client(server: Server) -> Iterator[httpx.Client]:
-    with server.client() as client:
-        yield client
-
-
-@pytest.fixture
 def chief(server: Server) -> Iterator[httpx.Client]:
     with server.client(ADMIN_KEY) as client:
         yield client
@@ -102,9 +96,12 @@ def test_nothing_runs_on_for_a_client_that_left(client: httpx.Client, gates: Pat
         wait_for(lambda: len(spoken(folder)) == 1 and "left" in running_requests(client))
     wait_for(lambda: "left" not in running_requests(client))
     let_go(folder)
-    # What is asked afterwards is spoken, and nothing of what was asked before it.
+    # What is asked afterwards is spoken, and of what was asked before it at most the sentence that
+    # was being spoken.
     speech(client, "Somebody else speaks.", model="left")
-    assert [line.split()[0] for line in spoken(folder)] == ["This", "Somebody"]
+    order = [line.split()[0] for line in spoken(folder)]
+    assert (order[0], order[-1]) == ("This", "Somebody")
+    assert len(order) <= 3
 
 
 def test_twenty_have_their_turn_while_a_long_text_is_spoken(
