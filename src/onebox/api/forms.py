@@ -33,15 +33,22 @@ async def read_form(request: Request, model: type[ModelT]) -> ModelT:
 
     Raises InvalidInput, and RequestValidationError as FastAPI does.
     """
-    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    if content_type != MULTIPART:
+    if not is_form(request):
         raise InvalidInput(f"the body must be {MULTIPART}, such as `curl -F name=value` sends it")
     async with request.form(max_files=MAX_FILES, max_fields=MAX_FIELDS) as form:
-        given = {name: await _content(value) for name, value in _fields(form.multi_items(), model)}
+        given = {
+            name: await field_value(value) for name, value in _fields(form.multi_items(), model)
+        }
     try:
         return model.model_validate(given)
     except ValidationError as error:
         raise located(error, "body") from error
+
+
+def is_form(request: Request) -> bool:
+    """Whether the request says that its body is one."""
+    content_type = request.headers.get("content-type", "")
+    return content_type.split(";")[0].strip().lower() == MULTIPART
 
 
 def form_body(model: type[BaseModel]) -> dict[str, Any]:
@@ -104,7 +111,8 @@ def _refuse_wrong_kind(name: str, value: UploadFile | str, model: type[BaseModel
         raise InvalidInput(f"{name} must be text, not a file", param=name)
 
 
-async def _content(value: Any) -> Any:
+async def field_value(value: Any) -> Any:
+    """A field's value: of a file a MediaRef with its bytes."""
     if not isinstance(value, UploadFile):
         return value
     media_type = value.content_type or "application/octet-stream"

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 SAMPLING_RATE = 16_000
-MAX_WINDOW_S = 30.0
+MAX_WINDOW_S = 30
+MAX_SAMPLES = MAX_WINDOW_S * SAMPLING_RATE
 # Samples of 16 bits are divided by this to lie between -1 and 1.
 FULL_SCALE = 2**15
 

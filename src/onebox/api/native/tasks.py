@@ -10,23 +10,20 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field, ValidationError, create_model
-from starlette.datastructures import UploadFile
 
 from onebox.api.bodies import JSON, json_body
 from onebox.api.errors import located
+from onebox.api.forms import MULTIPART, field_value, is_form
 from onebox.api.options import option_fields, options_of
 from onebox.api.routing import Route
 from onebox.api.sse import EVENT_STREAM, EventStream, event, wants_events
 from onebox.bootstrap import Services
 from onebox.core.contracts import Task
 from onebox.core.errors import InvalidInput
-from onebox.core.media import MediaRef
 from onebox.core.plugins import TASKS
 from onebox.core.results import Artifact
 from onebox.runtime.wire import Delta, Loading, Progress
 from onebox.services.request import Outcome, Prepared, refuse_client_files
-
-MULTIPART = "multipart/form-data"
 
 
 def create_router() -> APIRouter:
@@ -86,9 +83,8 @@ def _request_model(task: Task[Any]) -> type[BaseModel]:
 
 async def _read_body(request: Request, model: type[BaseModel]) -> BaseModel:
     """JSON, or multipart with one part a field. Raises RequestValidationError as FastAPI does."""
-    content_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     try:
-        if content_type == MULTIPART:
+        if is_form(request):
             return model.model_validate(await _read_form(request))
         return model.model_validate_json(await request.body())
     except ValidationError as error:
@@ -101,11 +97,7 @@ async def _read_form(request: Request) -> dict[str, Any]:
         for name, value in form.multi_items():
             if name in values:
                 raise InvalidInput(f"{name} was sent twice", param=name)
-            if isinstance(value, UploadFile):
-                media_type = value.content_type or "application/octet-stream"
-                values[name] = MediaRef(media_type=media_type, data=await value.read())
-            else:
-                values[name] = value
+            values[name] = await field_value(value)
     return values
 
 

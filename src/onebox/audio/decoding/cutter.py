@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from onebox.audio.decoding.options import VadOptions
-from onebox.audio.windows import SAMPLING_RATE
+from onebox.audio.windows import MAX_SAMPLES, SAMPLING_RATE
 
 FRAME = 512
-MAX_SAMPLES = 30 * SAMPLING_RATE  # MAX_WINDOW_S
 MAX_FRAMES = MAX_SAMPLES // FRAME
 # Silence from here on is not carried along inside a window (2 s).
 _CLEAR_PAUSE = 2 * SAMPLING_RATE // FRAME

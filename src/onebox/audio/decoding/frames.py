@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-from onebox.audio.decoding.cutter import MAX_SAMPLES
-from onebox.audio.windows import SAMPLING_RATE, Window
+from onebox.audio.windows import MAX_SAMPLES, SAMPLING_RATE, Window
 
 GO = b"g"
 READY = b"r"  # It has started; nothing.

@@ -12,9 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from onebox.audio.decoding.cutter import FRAME
 from onebox.audio.windows import FULL_SCALE
 
-FRAME = 512
 _CONTEXT = 64
 _WINDOW, _HOP = 256, 128
 _BINS = _WINDOW // 2 + 1

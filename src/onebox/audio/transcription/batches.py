@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from onebox.audio.windows import MAX_WINDOW_S, SAMPLING_RATE
+from onebox.audio.windows import MAX_SAMPLES
 from onebox.core.contracts import DTYPE_BYTES, Device, Entry
 from onebox.core.piecework import Piece
 
@@ -53,5 +53,5 @@ def window_bytes(entry: Entry, device: Device) -> int:
 
 
 def reserve_bytes(entry: Entry, device: Device) -> int:
-    samples = int(MAX_WINDOW_S * SAMPLING_RATE) * 4 * most_windows(entry, device)
+    samples = MAX_SAMPLES * 4 * most_windows(entry, device)
     return most_windows(entry, device) * window_bytes(entry, device) + samples + SOURCE_BYTES

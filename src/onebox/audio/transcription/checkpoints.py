@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from onebox.audio.windows import MAX_WINDOW_S, SAMPLING_RATE
+from onebox.audio.windows import MAX_SAMPLES, SAMPLING_RATE
 from onebox.core.contracts import Device, OnDisk
 from onebox.core.errors import ModelBroken
 from onebox.core.remote_code import refuse_remote_code
@@ -63,7 +63,7 @@ def window_facts(on_disk: OnDisk) -> dict[str, int]:
     channels, stride = _first(encoder, "conv_dim"), _first(encoder, "conv_stride")
     if channels is None or stride is None:
         return {}
-    frames = math.ceil(MAX_WINDOW_S * SAMPLING_RATE / stride)
+    frames = math.ceil(MAX_SAMPLES / stride)
     return {"window_values": WIDEST_COPIES * channels * frames}
 
 
