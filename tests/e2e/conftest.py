@@ -13,7 +13,7 @@ import openai
 import pytest
 
 from onebox.starter.catalogue import SMOLLM2, WHISPER
-from tests.support.server import API_KEY, ROOT, Server, running_server
+from tests.support.server import ROOT, Server, running_server
 from tests.support.starter import smollm2_folder, whisper_folder
 from tests.support.talking import ONE_THREAD
 
@@ -39,7 +39,7 @@ def client(server: Server) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def sdk(server: Server) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=API_KEY, max_retries=0) as sdk:
+    with server.sdk() as sdk:
         yield sdk
 
 
@@ -75,14 +75,14 @@ def chat(chat_server: Server) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def chat_sdk(chat_server: Server) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{chat_server.url}/v1", api_key=API_KEY, max_retries=0) as sdk:
+    with chat_server.sdk() as sdk:
         yield sdk
 
 
 @pytest.fixture
 def async_sdk(chat_server: Server) -> openai.AsyncOpenAI:
     """To be closed by `async with`."""
-    return openai.AsyncOpenAI(base_url=f"{chat_server.url}/v1", api_key=API_KEY, max_retries=0)
+    return chat_server.async_sdk()
 
 
 def _in_float32(folder: Path, copy: Path) -> None:
@@ -117,6 +117,5 @@ def listener(listening_server: Server) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def listener_sdk(listening_server: Server) -> Iterator[openai.OpenAI]:
-    url = f"{listening_server.url}/v1"
-    with openai.OpenAI(base_url=url, api_key=API_KEY, max_retries=0) as sdk:
+    with listening_server.sdk() as sdk:
         yield sdk

@@ -19,7 +19,7 @@ import pytest
 
 from onebox.starter.catalogue import MINILM
 from tests.support.asking import nobody_waits, wait_for_state
-from tests.support.server import API_KEY, ROOT, Server, running_server, wait_for
+from tests.support.server import ROOT, Server, running_server, wait_for
 from tests.support.starter import minilm_folder
 from tests.support.talking import ONE_THREAD
 
@@ -53,24 +53,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def encoder_server(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     data_dir = tmp_path_factory.mktemp("embeddings") / "data"
     folders = f"{minilm_folder()},{folder}"
     with running_server(data_dir, folder, **ONE_THREAD, MODEL_DIRS=folders) as running:
         yield running
-
-
-@pytest.fixture
-def client(encoder_server: Server) -> Iterator[httpx.Client]:
-    with encoder_server.client() as client:
-        yield client
-
-
-@pytest.fixture
-def sdk(encoder_server: Server) -> Iterator[openai.OpenAI]:
-    url = f"{encoder_server.url}/v1"
-    with openai.OpenAI(base_url=url, api_key=API_KEY, max_retries=0) as sdk:
-        yield sdk
 
 
 def test_vectors_are_those_of_sentence_transformers(sdk: openai.OpenAI) -> None:
@@ -85,13 +72,12 @@ def test_vectors_are_those_of_sentence_transformers(sdk: openai.OpenAI) -> None:
     assert off(short, first) < 1e-5
 
 
-def test_async_clients_get_the_same_at_once(encoder_server: Server, sdk: openai.OpenAI) -> None:
+def test_async_clients_get_the_same_at_once(server: Server, sdk: openai.OpenAI) -> None:
     asked = [texts_of(1 + number % 3, 12, seed=number) for number in range(64)]
     alone = [vectors(sdk, texts) for texts in asked]
 
     async def together() -> list[Any]:
-        url = f"{encoder_server.url}/v1"
-        async with openai.AsyncOpenAI(base_url=url, api_key=API_KEY, max_retries=0) as sdk:
+        async with server.async_sdk() as sdk:
             asking = [sdk.embeddings.create(model=MODEL, input=texts) for texts in asked]
             return await asyncio.gather(*asking)
 
@@ -162,11 +148,11 @@ def test_a_copy_in_half_precision_is_served_once_it_is_there(
 
 
 def test_health_is_told_while_a_thousand_texts_are_computed(
-    encoder_server: Server, client: httpx.Client
+    server: Server, client: httpx.Client
 ) -> None:
     texts = texts_of(2048, 200)
     asked = {"model": MODEL, "inputs": texts}
-    with nobody_waits(encoder_server, "embeddings", "long", **asked):
+    with nobody_waits(server, "embeddings", "long", **asked):
         wait_for_state(client, "long", "running")
         with ThreadPoolExecutor(4) as pool:
             answers = list(pool.map(lambda _: client.get("/health").status_code, range(40)))

@@ -6,13 +6,12 @@ import re
 from collections.abc import Iterator
 
 import httpx
-import openai
 import pytest
 
 from onebox.starter.catalogue import JOE, WHISPER
 from tests.support.asking import Background
 from tests.support.ends import in_background
-from tests.support.server import API_KEY, Server, running_server
+from tests.support.server import Server, running_server
 from tests.support.speaking import FORMATS, seconds_of, speech
 from tests.support.starter import voice_folder, whisper_folder
 from tests.support.talking import ONE_THREAD
@@ -88,7 +87,7 @@ def test_the_sdk_streams_ten_sentences_that_go_on_without_a_gap(
     server: Server, client: httpx.Client
 ) -> None:
     with (
-        openai.OpenAI(base_url=f"{server.url}/v1", api_key=API_KEY, max_retries=0) as sdk,
+        server.sdk() as sdk,
         sdk.audio.speech.with_streaming_response.create(
             model=JOE.folder, voice="alloy", input=TEN, response_format="mp3", speed=2
         ) as answer,

@@ -104,7 +104,7 @@ def test_the_sdk_reads_plain_and_verbose_json(listener_sdk: openai.OpenAI) -> No
 
 
 def test_the_async_sdk_reads_the_other_forms(listening_server: Server) -> None:
-    text, srt, vtt, deltas, done = asyncio.run(other_forms(f"{listening_server.url}/v1"))
+    text, srt, vtt, deltas, done = asyncio.run(other_forms(listening_server))
     assert words(text) == words(TEXT)
     assert words(" ".join(cue[2] for cue in cues(srt, ","))) == words(TEXT)
     assert vtt.startswith("WEBVTT\n\n")
@@ -113,8 +113,8 @@ def test_the_async_sdk_reads_the_other_forms(listening_server: Server) -> None:
     assert "".join(deltas) == done
 
 
-async def other_forms(url: str) -> tuple[str, str, str, list[str], str]:
-    async with openai.AsyncOpenAI(base_url=url, api_key=API_KEY, max_retries=0) as sdk:
+async def other_forms(server: Server) -> tuple[str, str, str, list[str], str]:
+    async with server.async_sdk() as sdk:
         create = sdk.audio.transcriptions.create
         text, srt, vtt = await asyncio.gather(
             create(file=JFK, model="whisper-1", response_format="text"),

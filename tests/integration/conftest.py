@@ -16,7 +16,7 @@ from tests.families.random_encoders import encoder_models
 from tests.families.tiny_language_models import language_model
 from tests.support.asking import Background
 from tests.support.dummy_plugin import BATCHED, dummy_checkpoint
-from tests.support.server import ADMIN_KEY, API_KEY, Server, running_server
+from tests.support.server import ADMIN_KEY, Server, running_server
 from tests.support.talking import ONE_THREAD
 
 PLUGIN = {"ONEBOX_PLUGINS": "tests.support.dummy_plugin"}
@@ -122,7 +122,7 @@ def chat(chat_server: Server) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def sdk(chat_server: Server) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{chat_server.url}/v1", api_key=API_KEY, max_retries=0) as client:
+    with chat_server.sdk() as client:
         yield client
 
 

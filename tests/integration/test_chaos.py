@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import httpx
-import openai
 import psutil
 import pytest
 from PIL import Image
@@ -25,7 +24,7 @@ from tests.support.chaos import BOUND_S, LEFT, MODELS, PICTURES, Crowd, Ledger
 from tests.support.dummy_plugin import dummy_checkpoint
 from tests.support.ends import plain_end, wait_until_ready
 from tests.support.faults_plugin import PLUGINS
-from tests.support.server import ADMIN_KEY, API_KEY, ROOT, Server, running_server, wait_for
+from tests.support.server import ADMIN_KEY, ROOT, Server, running_server, wait_for
 
 SECONDS = 60.0
 WARM_UP_S = 2.0
@@ -203,7 +202,7 @@ def check_nothing_leaked(server: Server, before: Held) -> None:
 
 
 def check_a_picture(server: Server) -> None:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=API_KEY, max_retries=0) as sdk:
+    with server.sdk() as sdk:
         answer = sdk.images.generate(model=PICTURES, prompt="a red circle", size="64x64")  # type: ignore[call-overload]  # ours, not OpenAI's
     image = Image.open(io.BytesIO(base64.b64decode(answer.data[0].b64_json)))
     assert image.size == (64, 64)

@@ -10,7 +10,7 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletion
 
-from tests.support.server import API_KEY, Server
+from tests.support.server import Server
 from tests.support.talking import ASCII_ONLY, END_OF_TURN, HELLO, ask, content
 
 LETTER_A = 65
@@ -42,9 +42,7 @@ def test_every_kind_of_model_answers(sdk: openai.OpenAI, model: str) -> None:
 
 def test_the_async_client_gets_the_same(chat_server: Server, sdk: openai.OpenAI) -> None:
     async def ask_async() -> str:
-        async with openai.AsyncOpenAI(
-            base_url=f"{chat_server.url}/v1", api_key=API_KEY, max_retries=0
-        ) as client:
+        async with chat_server.async_sdk() as client:
             answer = await client.chat.completions.create(
                 model="llama", messages=HELLO, max_tokens=16, seed=7
             )

@@ -13,7 +13,7 @@ import pytest
 from tests.families.tiny_language_models import attentive, language_model, save
 from tests.support.asking import Background, wait_for_state
 from tests.support.ends import READY_WITHIN_S
-from tests.support.server import API_KEY, Server, running_server, wait_for
+from tests.support.server import Server, running_server, wait_for
 from tests.support.talking import (
     CHAT,
     HELLO,
@@ -155,7 +155,7 @@ def test_a_worker_that_is_killed_ends_its_texts_with_one_error_each(
 
 
 def test_the_client_library_sees_an_error_in_mid_stream(server: Server) -> None:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=API_KEY, max_retries=0) as sdk:
+    with server.sdk() as sdk:
         chunks = sdk.chat.completions.create(
             model="llama",
             messages=HELLO,

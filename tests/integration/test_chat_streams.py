@@ -10,7 +10,7 @@ import httpx
 import openai
 import pytest
 
-from tests.support.server import API_KEY, Server
+from tests.support.server import Server
 from tests.support.talking import ASCII_ONLY, CHAT, HELLO, ask, body, content, joined, stream
 
 
@@ -141,9 +141,7 @@ def test_many_async_streams_at_once(chat_server: Server, chat: httpx.Client) -> 
         return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
 
     async def all_of_them() -> list[str]:
-        async with openai.AsyncOpenAI(
-            base_url=f"{chat_server.url}/v1", api_key=API_KEY, max_retries=0
-        ) as client:
+        async with chat_server.async_sdk() as client:
             return await asyncio.gather(*[one(client, seed) for seed in seeds])
 
     alone = [content(chat, max_tokens=40, seed=seed, deterministic=True) for seed in seeds]

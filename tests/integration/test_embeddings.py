@@ -12,13 +12,12 @@ from typing import Any
 
 import httpx
 import numpy as np
-import openai
 import pytest
 
 from tests.families import tiny_encoders as tiny
 from tests.families.random_encoders import DENSE_SIZE, POISON
 from tests.support.asking import nobody_waits, running_requests, wait_for_state
-from tests.support.server import API_KEY, Server, wait_for
+from tests.support.server import Server, wait_for
 
 PATH = "/v1/embeddings"
 WORDS = [word for word in tiny.WORDS if word != POISON]
@@ -61,8 +60,8 @@ def test_two_thousand_texts_of_all_lengths_come_back_in_their_order(encoding: ht
 
 
 def test_the_sdk_gets_the_same_numbers_in_every_form(encoder_server: Server) -> None:
-    url, texts = f"{encoder_server.url}/v1", ["the cat", "a dog ran"]
-    with openai.OpenAI(base_url=url, api_key=API_KEY, max_retries=0) as sdk:
+    texts = ["the cat", "a dog ran"]
+    with encoder_server.sdk() as sdk:
         coded = sdk.embeddings.create(model="bert", input=texts)
         plain = sdk.embeddings.create(model="bert", input=texts, encoding_format="float")
         short = sdk.embeddings.create(model="bert", input=texts, dimensions=5)
@@ -75,7 +74,7 @@ def test_the_sdk_gets_the_same_numbers_in_every_form(encoder_server: Server) -> 
     assert off(np.array([one.embedding for one in short.data]), expected) < 1e-6
 
     async def ask_async() -> Any:
-        async with openai.AsyncOpenAI(base_url=url, api_key=API_KEY, max_retries=0) as sdk:
+        async with encoder_server.async_sdk() as sdk:
             return await asyncio.gather(
                 *(sdk.embeddings.create(model="bert", input=each) for each in texts)
             )

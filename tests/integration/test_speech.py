@@ -50,7 +50,7 @@ def server(voices: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 @pytest.fixture
 def sdk(server: Server) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=API_KEY, max_retries=0) as sdk:
+    with server.sdk() as sdk:
         yield sdk
 
 
@@ -102,8 +102,7 @@ def test_the_sdk_gets_the_same_whole_in_pieces_and_as_events(
 
 def test_the_async_sdk_gets_it_too(server: Server, client: httpx.Client) -> None:
     async def ask() -> tuple[bytes, bytes]:
-        url = f"{server.url}/v1"
-        async with openai.AsyncOpenAI(base_url=url, api_key=API_KEY, max_retries=0) as sdk:
+        async with server.async_sdk() as sdk:
             known: dict[str, Any] = {"model": "tiny", "voice": "nova", "input": TEXT}
             more = {"extra_body": {"seed": 7}, "response_format": "opus"}
             whole = await sdk.audio.speech.create(**known, **more)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import openai
 import psutil
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +37,14 @@ class Server:
     def client(self, key: str | None = API_KEY, **options: Any) -> httpx.Client:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         return httpx.Client(base_url=self.url, headers=headers, timeout=120, **options)
+
+    def sdk(self) -> openai.OpenAI:
+        """To be closed by `with`."""
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=API_KEY, max_retries=0)
+
+    def async_sdk(self) -> openai.AsyncOpenAI:
+        """To be closed by `async with`."""
+        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key=API_KEY, max_retries=0)
 
     def worker(self) -> psutil.Process:
         """The worker process."""

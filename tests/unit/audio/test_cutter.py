@@ -7,9 +7,9 @@ import random
 
 import pytest
 
-from onebox.audio.decoding.cutter import FRAME, MAX_FRAMES, MAX_SAMPLES, Cut, Cutter
+from onebox.audio.decoding.cutter import FRAME, MAX_FRAMES, Cut, Cutter
 from onebox.audio.decoding.options import VadOptions
-from onebox.audio.windows import MAX_WINDOW_S, SAMPLING_RATE
+from onebox.audio.windows import MAX_SAMPLES, MAX_WINDOW_S, SAMPLING_RATE
 
 PER_SECOND = SAMPLING_RATE / FRAME
 PADDING = int(0.3 * PER_SECOND)

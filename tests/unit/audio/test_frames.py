@@ -8,8 +8,8 @@ import struct
 import pytest
 
 from onebox.audio.decoding import frames
-from onebox.audio.decoding.cutter import MAX_SAMPLES
 from onebox.audio.decoding.frames import BadFrame, RawWindow
+from onebox.audio.windows import MAX_SAMPLES
 
 WINDOW = RawWindow(480, ((0, 2), (3, 4)), b"\x01\x00" * 4)
 
