@@ -7,14 +7,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 from pydantic import BaseModel
 
+from onebox.core.companions import Companion
 from onebox.core.media import MediaRef
-from onebox.core.results import Output
+from onebox.core.on_disk import Match, OnDisk
+from onebox.core.results import Artifact, Output
+from onebox.core.stages import Stage
 
 InputT = TypeVar("InputT", bound=BaseModel)
 
@@ -35,6 +37,7 @@ class Device(msgspec.Struct, frozen=True):
         dtype: what weights are loaded in unless a checkpoint's `onebox.toml` says otherwise.
         vae_dtype: the same for image decoders, which overflow in half precision on some devices.
         problems: what is wrong with it and how to mend it; empty when all is well.
+
     """
 
     id: str
@@ -51,65 +54,6 @@ class Device(msgspec.Struct, frozen=True):
     problems: tuple[str, ...] = ()
 
 
-class TensorInfo(msgspec.Struct, frozen=True):
-    """One tensor as a weight file's header describes it.
-
-    `dtype` is the safetensors name, e.g. "F16".
-    """
-
-    dtype: str
-    shape: tuple[int, ...]
-    size_bytes: int
-
-
-class GgufHeader(msgspec.Struct, frozen=True):
-    """What the header of a GGUF file says.
-
-    Attributes:
-        metadata: key → text, number or boolean; of arrays only short ones of numbers, as tuples.
-        array_lengths: key → number of items of every array, kept or not.
-        tensors: in the file's order; `dtype` is ggml's name, e.g. "Q4_1", and `shape` as in torch.
-    """
-
-    metadata: Mapping[str, Any]
-    array_lengths: Mapping[str, int]
-    tensors: Mapping[str, TensorInfo]
-
-
-class OnDisk(Protocol):
-    """Cheap facts about one checkpoint on disk, read from names and headers; weights are never
-    loaded.
-
-    `read_json` raises ModelBroken for a file that is missing, too large or not a JSON object.
-    """
-
-    path: Path
-    is_folder: bool
-
-    @property
-    def files(self) -> Mapping[str, int]:
-        """Relative POSIX path → size in bytes, of every file that loading may read."""
-
-    def read_json(self, relative: str) -> dict[str, Any]: ...
-
-    def tensors(self, relative: str) -> Mapping[str, TensorInfo]:
-        """Header of one `.safetensors` file. Raises ModelBroken when it does not parse."""
-
-    def gguf(self, relative: str) -> GgufHeader:
-        """Header of one `.gguf` file. Raises ModelBroken when it does not parse."""
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """A family's claim on a checkpoint.
-
-    `facts` are plain values its tasks may want (native size, …).
-    """
-
-    kind: str
-    facts: Mapping[str, Any]
-
-
 class Entry(msgspec.Struct, frozen=True):
     """A checkpoint as the registry knows it.
 
@@ -121,6 +65,11 @@ class Entry(msgspec.Struct, frozen=True):
         overrides: the checkpoint's `onebox.toml`.
         reason: why it is broken, and what to do.
         other_paths: further places that hold the same contents.
+        unconverted: it is a pickle that nobody has used yet: what it is comes out on first use.
+        loaded_from: where its weights are loaded from, if not from `path`.
+        components: parts that its files lack → where they are taken from; known once a request
+            or a load is on its way.
+
     """
 
     key: str
@@ -139,6 +88,15 @@ class Entry(msgspec.Struct, frozen=True):
     reason: str | None = None
     created: int = 0
     other_paths: tuple[str, ...] = ()
+    components: dict[str, str] = {}
+    unconverted: bool = False
+    loaded_from: str | None = None
+
+    def as_loaded(self) -> Entry:
+        """As a worker gets it: its `path` is where the weights are loaded from."""
+        if self.loaded_from is None:
+            return self
+        return msgspec.structs.replace(self, path=self.loaded_from, loaded_from=None)
 
 
 class Bundle(Protocol):
@@ -185,6 +143,17 @@ class RunContext(Protocol):
         request's result.
         """
 
+    def preview(self, request: int, picture: int, output: Output) -> None:
+        """Send what a picture looks like so far, as the delta `{"picture", "preview": bytes,
+        "media_type"}`: in order, before the result.
+
+        `request` is its number in the batch, `picture` that of the picture in it.
+        """
+
+    @property
+    def companions(self) -> Mapping[str, Entry]:
+        """The checkpoints that the requests of the batch asked for beside their own, by slot."""
+
     def read(self, media: MediaRef) -> bytes:
         """The bytes of a binary input."""
 
@@ -219,6 +188,7 @@ class TaskDefaults:
 
     Attributes:
         max_audio_s: the longest sound that may be transcribed; a request may only lower it.
+
     """
 
     steps: int
@@ -231,6 +201,10 @@ class Task(ABC, Generic[InputT]):
 
     name: ClassVar[str]
     summary: ClassVar[str]
+    needs: ClassVar[str] = ""
+    """Which models do it, for the error where none is installed."""
+    confidence_is_own: ClassVar[bool] = True
+    """Whether the `confidence` of its artifacts is of its own model, to be counted for it."""
     Input: type[InputT]
     families: ClassVar[frozenset[str]] = frozenset()
 
@@ -240,6 +214,32 @@ class Task(ABC, Generic[InputT]):
         Runs in the gateway, before queueing.
         """
         return request
+
+    def companions(self, request: InputT, entry: Entry) -> tuple[Companion, ...]:
+        """The checkpoints that the resolved request needs beside its own."""
+        return ()
+
+    def fits(self, request: InputT, entry: Entry, slot: str, companion: Entry) -> None:
+        """Refuse a companion that does not go with the checkpoint.
+
+        Raises InvalidInput. Runs in the gateway, before queueing.
+        """
+        return
+
+    def before(self, request: InputT, entry: Entry) -> Stage | None:
+        """What another task must do first; `joined` gets what came of it."""
+        return None
+
+    def joined(self, request: InputT, artifacts: Sequence[Artifact]) -> InputT:
+        """The request with what the task of `before` brought."""
+        raise NotImplementedError("only tasks that say what comes before them")
+
+    def after(self, request: InputT, artifact: Artifact) -> Stage | None:
+        """What another task makes of each artifact of the result.
+
+        What comes of it takes the artifact's place, with the `meta` of both.
+        """
+        return None
 
     def check(self, request: InputT, entry: Entry) -> None:
         """Refuse what this checkpoint cannot do.

@@ -15,7 +15,8 @@ AppError
 ├── ModelTooLarge             can never fit the memory budget
 ├── OutOfMemory, WorkerLost, WorkerUnready, ShuttingDown     try again later
 ├── DeadlineExceeded, Cancelled
-└── InferenceFailed           our fault, or the model's
+├── InferenceFailed           our fault, or the model's
+└── ConfigurationError        the server cannot start
 """
 
 from __future__ import annotations
@@ -144,6 +145,12 @@ class Cancelled(AppError):
 
 class InferenceFailed(AppError):
     code = "inference_failed"
+
+
+class ConfigurationError(AppError):
+    """The server cannot start with these settings."""
+
+    code = "configuration_error"
 
 
 def all_errors() -> dict[str, type[AppError]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -71,8 +71,14 @@ def load_plugins() -> None:
         table.freeze()
 
 
-def tasks_of_family(family_name: str) -> tuple[str, ...]:
-    """Names of the tasks a family serves: the union of what either side declares, sorted."""
+def tasks_of_family(family_name: str, own: Collection[str] | None = None) -> tuple[str, ...]:
+    """Names of the tasks a family serves: the union of what either side declares, sorted.
+
+    `own`: of those that the family itself declares only these, for a checkpoint that can do no
+    others.
+    """
     declared = set(FAMILIES[family_name].tasks) if family_name in FAMILIES else set()
+    if own is not None:
+        declared &= set(own)
     declared |= {name for name, task in TASKS.items() if family_name in task.families}
     return tuple(sorted(declared & set(TASKS)))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from onebox.core.contracts import OnDisk
 from onebox.core.errors import ModelBroken
+from onebox.core.on_disk import OnDisk
 
 FORBIDDEN_KEYS = frozenset({"auto_map", "custom_pipelines", "custom_pipeline", "trust_remote_code"})
 ATTENTION_KEYS = frozenset(

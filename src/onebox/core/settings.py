@@ -37,6 +37,14 @@ DEFAULT_ALIASES = {
     "dall-e-2": "text-to-image",
     "dall-e-3": "text-to-image",
     "gpt-image-1": "text-to-image",
+    "gpt-image-1-mini": "text-to-image",
+    "gpt-image-1.5": "text-to-image",
+    "gpt-image-2": "text-to-image",
+    "gpt-image-2.5-sunburst": "text-to-image",
+    "gpt-image-2.5-flare": "text-to-image",
+    "gpt-image-2.6-sunburst": "text-to-image",
+    "gpt-image-2.6-flare": "text-to-image",
+    "chatgpt-image-latest": "text-to-image",
     "whisper-1": "transcription",
     "gpt-4o-transcribe": "transcription",
     "gpt-4o-mini-transcribe": "transcription",
@@ -115,6 +123,12 @@ class Settings(RuntimeSettings):
         gt=0,
         validation_alias=plain("MODEL_SCAN_INTERVAL"),
         description="Seconds between sweeps of the model folders.",
+    )
+    pickle: Literal["convert", "refuse"] = Field(
+        "convert",
+        validation_alias=prefixed("PICKLE"),
+        description="`convert`: pickled weights become safetensors on first use, in a process that "
+        "can do nothing else; `refuse`.",
     )
     data_dir: Path = Field(
         Path(".onebox"),

@@ -50,6 +50,7 @@ class Submit(msgspec.Struct, frozen=True, tag=True):
         input: fields of the task's input; models in it are packed as theirs.
         estimate_bytes: what the weights will take if they must be loaded.
         reserve_bytes: working memory that was measured for such a request, if it was.
+        companions: further checkpoints that it needs, by slot.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Submit(msgspec.Struct, frozen=True, tag=True):
     timeout_s: float
     estimate_bytes: int
     reserve_bytes: int | None = None
+    companions: dict[str, Entry] = {}
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from functools import partial
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
 
 import structlog
 from pydantic import BaseModel
 
-from onebox.core.contracts import Device, TaskDefaults
+from onebox.core.contracts import Entry, TaskDefaults
 from onebox.core.decoding import DecodeTask
-from onebox.core.errors import (
-    AppError,
-    Cancelled,
-    ModelBroken,
-    OutOfMemory,
-)
-from onebox.core.media import Spool
+from onebox.core.errors import AppError, DeadlineExceeded, ModelBroken, OutOfMemory
 from onebox.core.plugins import TASKS
-from onebox.runtime.exchange import Exchange
-from onebox.runtime.wire import Delta, Event, Failed, Loading, Result, Started, Submit
-from onebox.runtime.worker_client import WorkerClient
-from onebox.runtime.worker_pool import WorkerPool
-from onebox.services.admission import Admission, Ticket
+from onebox.core.results import Artifact
+from onebox.core.stages import Stage
+from onebox.runtime.wire import Delta, Event, Failed, Result
 from onebox.services.authenticator import Caller
 from onebox.services.catalogue import Catalogue
+from onebox.services.companions import Companions
+from onebox.services.dispatch import Dispatch
 from onebox.services.metrics import Metrics
 from onebox.services.request import Options, Outcome, Prepared, require_task
 from onebox.services.running import RunningRequest, RunningRequests
-from onebox.services.sizing import Sizing
-from onebox.services.spooling import Spooling
 from onebox.services.usage import token_counts
 
 log = structlog.get_logger(__name__)
@@ -45,24 +36,20 @@ class Inference:
     def __init__(
         self,
         catalogue: Catalogue,
-        pool: WorkerPool,
-        spool: Spool,
+        companions: Companions,
+        dispatch: Dispatch,
         metrics: Metrics,
-        admission: Admission,
         running: RunningRequests,
-        sizing: Sizing,
         defaults: TaskDefaults,
         *,
         timeout_s: float,
         log_prompts: bool,
     ) -> None:
         self._catalogue = catalogue
-        self._pool = pool
-        self._spooling = Spooling(spool)
+        self._companions = companions
+        self._dispatch = dispatch
         self._metrics = metrics
-        self._admission = admission
         self._running = running
-        self._sizing = sizing
         self._defaults = defaults
         self._timeout_s = timeout_s
         self._log_prompts = log_prompts
@@ -80,89 +67,68 @@ class Inference:
 
         Raises ModelNotFound, ModelBroken, TaskNotSupported, InvalidInput.
         """
-        task = TASKS[task_name]
-        entry = await self._catalogue.find(task_name, model)
+        timeout_s = min(options.timeout_s or self._timeout_s, self._timeout_s)
+        deadline = time.monotonic() + timeout_s
+        entry = await self._catalogue.find(task_name, model, timeout_s=timeout_s)
         # For the line that the access log writes when the request has ended.
         structlog.contextvars.bind_contextvars(task=task_name, model=entry.name)
+        return await self._prepared(task_name, request, entry, caller.id, options, deadline)
+
+    async def _prepared(
+        self,
+        task_name: str,
+        request: BaseModel,
+        entry: Entry,
+        caller: str,
+        options: Options,
+        deadline: float,
+    ) -> Prepared:
+        task = TASKS[task_name]
         require_task(entry, task_name)
         resolved = task.resolve(request, entry, self._defaults)
-        timeout_s = min(options.timeout_s or self._timeout_s, self._timeout_s)
         return Prepared(
             id=secrets.token_hex(8),
             task=task,
             entry=entry,
             input=resolved,
-            caller=caller.id,
+            caller=caller,
             options=options,
-            deadline=time.monotonic() + timeout_s,
+            deadline=deadline,
+            companions=await self._companions.of(task, resolved, entry),
         )
 
     async def run(self, prepared: Prepared) -> Outcome:
         """Raises the AppError that the request ended in."""
-        async with self._exchange(prepared, only_end=True) as exchange:
-            return await self._collect(prepared, await anext(exchange))
+        async with self._entered(prepared) as running:
+            ready = await self._begun(prepared, running)
+            outcome = await self._only_end(ready, running)
+            return await self._ended(outcome, running)
 
     async def stream(self, prepared: Prepared) -> AsyncGenerator[Event | Outcome, None]:
         """Events as they come, then the Outcome. Leaving early cancels. Raises as `run` does."""
-        outcome: Outcome | None = None
-        async with self._exchange(prepared, only_end=False) as exchange:
-            writes = isinstance(prepared.task, DecodeTask)
-            started = time.monotonic() if writes else None
-            async for event in exchange:
-                if isinstance(event, Result | Failed):
-                    outcome = await self._collect(prepared, event)
-                    continue
-                if isinstance(event, Delta) and started is not None:
-                    self._metrics.first_token(prepared.entry.name, time.monotonic() - started)
-                    started = None
-                yield event
+        async with self._entered(prepared) as running:
+            ready = await self._begun(prepared, running)
+            outcome: Outcome | None = None
+            async with self._dispatch.exchange(ready, running, only_end=False) as exchange:
+                writes = isinstance(ready.task, DecodeTask)
+                started = time.monotonic() if writes else None
+                async for event in exchange:
+                    if isinstance(event, Result | Failed):
+                        outcome = await self._collect(ready, event)
+                        continue
+                    if isinstance(event, Delta) and started is not None:
+                        self._metrics.first_token(ready.entry.name, time.monotonic() - started)
+                        started = None
+                    yield event
+            assert outcome is not None
+            outcome = await self._ended(outcome, running)
         # It has ended, however long its client takes to read this.
-        assert outcome is not None
         yield outcome
 
     @contextlib.asynccontextmanager
-    async def _exchange(self, prepared: Prepared, *, only_end: bool) -> AsyncIterator[Exchange]:
-        """The request at its worker; known among the running ones, and counted when it ends."""
-        running = self._enter(prepared)
-        status = "cancelled"
-        try:
-            async with self._admitted(prepared, running, only_end) as exchange:
-                yield exchange
-            status = "ok"
-        except AppError as error:
-            status = error.code
-            if isinstance(error, OutOfMemory) and error.retry_after_s is None:
-                worker, key = running.worker or 0, prepared.entry.key
-                error.retry_after_s = self._admission.retry_after_s(worker, key)
-            raise
-        except Exception:
-            status = AppError.code
-            raise
-        finally:
-            self._running.leave(running)
-            self._metrics.prediction(prepared.task.name, prepared.entry.name, status)
-
-    @contextlib.asynccontextmanager
-    async def _admitted(
-        self, prepared: Prepared, running: RunningRequest, only_end: bool
-    ) -> AsyncIterator[Exchange]:
-        entry, spooled = prepared.entry, list[str]()
-        client = await self._place(prepared, running)
-        try:
-            with self._admission.enter(
-                client.index, entry.key, entry.name, prepared.caller
-            ) as ticket:
-                request = await self._spooling.put_large_parts(prepared.input, spooled)
-                submit = await self._submit_frame(prepared, request, client)
-                _attach(running, client, submit.id)
-                observe = self._observer(prepared, client, running, ticket)
-                async with client.submit(submit, observe, only_end=only_end) as exchange:
-                    yield exchange
-        finally:
-            self._spooling.discard(spooled)
-
-    def _enter(self, prepared: Prepared) -> RunningRequest:
-        return self._running.enter(
+    async def _entered(self, prepared: Prepared) -> AsyncIterator[RunningRequest]:
+        """The request among the running ones, counted when it ends."""
+        running = self._running.enter(
             prepared.id,
             prepared.options.client_id,
             prepared.caller,
@@ -171,71 +137,80 @@ class Inference:
             key=prepared.entry.key,
             priority=prepared.options.priority,
         )
+        status = "cancelled"
+        try:
+            yield running
+            status = "ok"
+        except AppError as error:
+            status = error.code
+            if isinstance(error, DeadlineExceeded):
+                # Its last part knows only what was left for that.
+                limit_s = round(prepared.deadline - running.entered, 1)
+                message = f"the request did not finish within {limit_s:.1f} s"
+                raise DeadlineExceeded(message, details={"timeout_s": limit_s}) from error
+            if isinstance(error, OutOfMemory) and error.retry_after_s is None:
+                error.retry_after_s = self._dispatch.retry_after_s(prepared, running)
+            raise
+        except Exception:
+            status = AppError.code
+            raise
+        finally:
+            if running.ticket is not None:
+                running.ticket.close(ok=status == "ok")
+            self._running.leave(running)
+            self._metrics.prediction(prepared.task.name, prepared.entry.name, status)
 
-    async def _place(self, prepared: Prepared, running: RunningRequest) -> WorkerClient:
-        if self._pool.ready():
-            return await self._placed(prepared)
-        # Only so many may wait for a worker to come up, and who is cancelled waits no longer.
-        with self._admission.lobby():
-            placing = asyncio.ensure_future(self._placed(prepared))
-            running.on_cancel = partial(_stop, placing)
-            try:
-                return await placing
-            except asyncio.CancelledError:
-                if running.cancelled:
-                    raise Cancelled("the request was cancelled") from None
-                raise
+    async def _begun(self, prepared: Prepared, running: RunningRequest) -> Prepared:
+        """The request with what another task had to do first."""
+        stage = prepared.task.before(prepared.input, prepared.entry)
+        if stage is None:
+            return prepared
+        before = await self._stage(stage, prepared, running)
+        joined = prepared.task.joined(prepared.input, before.artifacts)
+        return replace(prepared, input=joined)
 
-    async def _placed(self, prepared: Prepared) -> WorkerClient:
-        async def needed_bytes(device: Device) -> int:
-            return sum(await self._sizes(prepared, device))
+    async def _ended(self, outcome: Outcome, running: RunningRequest) -> Outcome:
+        """The outcome with what another task made of its artifacts."""
+        prepared, artifacts = outcome.prepared, list[Artifact]()
+        for artifact in outcome.artifacts:
+            stage = prepared.task.after(prepared.input, artifact)
+            if stage is not None:
+                after = await self._stage(stage, prepared, running)
+                (made,) = after.artifacts
+                artifact = Artifact(made.media_type, made.data, None, artifact.meta | made.meta)
+            artifacts.append(artifact)
+        return replace(outcome, artifacts=tuple(artifacts))
 
-        return await self._pool.place(prepared.entry.key, needed_bytes, prepared.left_s())
+    async def _stage(self, stage: Stage, whole: Prepared, running: RunningRequest) -> Outcome:
+        """A request to another task, as part of the whole."""
+        try:
+            return await self._outcome_of(stage, whole, running)
+        except AppError as error:
+            error.param = stage.params.get(error.param or "", error.param)
+            raise
 
-    async def _sizes(self, prepared: Prepared, device: Device) -> tuple[int, int]:
-        """What the weights and the work are expected to take there."""
-        weights = await self._sizing.weights(prepared.entry, device)
-        working = self._sizing.working(prepared.entry, prepared.task, prepared.input, device)
-        return weights.expected_bytes, working.expected_bytes
-
-    async def _submit_frame(
-        self, prepared: Prepared, request: BaseModel, client: WorkerClient
-    ) -> Submit:
-        assert client.hello is not None
-        weights_bytes, working_bytes = await self._sizes(prepared, client.hello.device)
-        return Submit(
-            id=prepared.id,
-            task=prepared.task.name,
-            entry=prepared.entry,
-            # Not dumped: of half a million token ids a copy takes as long as ten requests.
-            input=dict(request),
-            caller=prepared.caller,
-            priority=prepared.options.priority,
-            timeout_s=prepared.left_s(),
-            estimate_bytes=weights_bytes,
-            reserve_bytes=working_bytes,
+    async def _outcome_of(self, stage: Stage, whole: Prepared, running: RunningRequest) -> Outcome:
+        if stage.companion is not None:
+            entry = whole.companions[stage.companion]
+        else:
+            entry = await self._catalogue.for_stage(stage, timeout_s=whole.left_s())
+        prepared = await self._prepared(
+            stage.task, stage.input, entry, whole.caller, whole.options, whole.deadline
         )
+        status = "cancelled"
+        try:
+            outcome = await self._only_end(prepared, running)
+            status = "ok"
+        except AppError as error:
+            status = error.code
+            raise
+        finally:
+            self._metrics.prediction(prepared.task.name, prepared.entry.name, status)
+        return outcome
 
-    def _observer(
-        self, prepared: Prepared, client: WorkerClient, running: RunningRequest, ticket: Ticket
-    ) -> Callable[[Event], None]:
-        """Follows the events of a request for all who ask about it, and remembers its sizes."""
-        assert client.hello is not None
-        device = client.hello.device
-
-        def observe(event: Event) -> None:
-            running.observe(event)
-            match event:
-                case Started():
-                    ticket.started()
-                case Loading(size_bytes=int(size_bytes)):
-                    self._sizing.remember_weights(prepared.entry, device, size_bytes)
-                case Result(peak_bytes=int(peak_bytes)):
-                    self._sizing.remember_working(
-                        prepared.entry, prepared.task, prepared.input, device, peak_bytes
-                    )
-
-        return observe
+    async def _only_end(self, prepared: Prepared, running: RunningRequest) -> Outcome:
+        async with self._dispatch.exchange(prepared, running, only_end=True) as exchange:
+            return await self._collect(prepared, await anext(exchange))
 
     async def _collect(self, prepared: Prepared, end: Event) -> Outcome:
         """What a request's last event brought. Raises the error that it tells of."""
@@ -245,7 +220,7 @@ class Inference:
                 self._catalogue.mark_broken(prepared.entry, error.message)
             raise error
         assert isinstance(end, Result)
-        artifacts = await self._spooling.with_bytes(end.artifacts)
+        artifacts = await self._dispatch.with_bytes(end.artifacts)
         timing = end.timing
         structlog.contextvars.bind_contextvars(
             queue_s=round(timing.queue_s, 3), run_s=round(timing.run_s, 3)
@@ -253,22 +228,13 @@ class Inference:
         self._metrics.timing(prepared.task.name, prepared.entry.name, end.timing)
         if isinstance(prepared.task, DecodeTask):
             self._metrics.tokens(prepared.entry.name, token_counts(artifacts))
+        for artifact in artifacts:
+            sure = artifact.meta.get("confidence")
+            if sure is not None and prepared.task.confidence_is_own:
+                self._metrics.confidence(prepared.task.name, prepared.entry.name, sure)
         if self._log_prompts:
             log.info("finished", task=prepared.task.name, **_texts(prepared.input))
         return Outcome(prepared, artifacts, end.timing)
-
-
-def _stop(task: asyncio.Future[WorkerClient]) -> None:
-    task.cancel()
-
-
-def _attach(running: RunningRequest, client: WorkerClient, wire_id: str) -> None:
-    """From now on a cancel goes to the worker. Raises Cancelled when one came before."""
-    if running.cancelled:
-        raise Cancelled("the request was cancelled")
-    running.worker = client.index
-    running.state = "queued"
-    running.on_cancel = lambda: client.cancel(wire_id)
 
 
 def _texts(request: BaseModel) -> dict[str, str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,6 +12,7 @@ from pydantic import BaseModel
 from onebox.core.contracts import Entry, Priority, Task
 from onebox.core.errors import DeadlineExceeded, InvalidInput, ModelBroken, TaskNotSupported
 from onebox.core.media import MediaRef
+from onebox.core.plugins import TASKS
 from onebox.core.results import Artifact, Timing
 
 
@@ -32,7 +34,7 @@ class Options:
 class Prepared:
     """A request that may be queued: its model is known and its input leaves nothing open.
 
-    `deadline` is in seconds of the monotonic clock.
+    `deadline` is in seconds of the monotonic clock; `companions` are by slot.
     """
 
     id: str
@@ -42,6 +44,7 @@ class Prepared:
     caller: str
     options: Options
     deadline: float
+    companions: Mapping[str, Entry] = field(default_factory=dict)
 
     def left_s(self) -> float:
         """Seconds until its deadline. Raises DeadlineExceeded when there are none."""
@@ -81,9 +84,17 @@ def require_task(entry: Entry, task_name: str) -> None:
     """Raises ModelBroken, or TaskNotSupported with what it can do."""
     require_whole(entry)
     if task_name not in entry.tasks:
-        can = ", ".join(entry.tasks) or "nothing that this server knows"
+        unknown = "nothing that this server knows"
+        alone = f"nothing by itself, it is a {entry.kind}" if entry.kind else unknown
+        can = ", ".join(entry.tasks) or alone
         raise TaskNotSupported(
-            f"{entry.name} cannot do {task_name}; it can do: {can}",
+            f"{entry.name} cannot do {task_name}; it can do: {can}{_needed(task_name)}",
             param="model",
             details={"task": task_name, "tasks": list(entry.tasks)},
         )
+
+
+def _needed(task_name: str) -> str:
+    """Which models can do it, where the task tells."""
+    needs = TASKS[task_name].needs if task_name in TASKS else ""
+    return f"; {task_name} needs {needs}" if needs else ""

@@ -48,7 +48,6 @@ def test_the_built_in_plugins_are_loaded_and_frozen():
 def test_a_family_serves_known_tasks_only():
     load_plugins()
     for name in FAMILIES:
-        assert tasks_of_family(name)
         assert set(tasks_of_family(name)) <= set(TASKS)
     assert tasks_of_family("nobody") == ()
 

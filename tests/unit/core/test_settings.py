@@ -134,6 +134,7 @@ def test_aliases_are_pairs(monkeypatch):
     [
         ("transcription", "whisper-1 gpt-4o-transcribe gpt-4o-mini-transcribe"),
         ("speech", "tts-1 tts-1-hd gpt-4o-mini-tts"),
+        ("text-to-image", "dall-e-2 gpt-image-1 gpt-image-1-mini gpt-image-2 chatgpt-image-latest"),
         (
             "embeddings",
             "text-embedding-3-small text-embedding-3-large text-embedding-ada-002",

@@ -102,3 +102,25 @@ def test_what_was_cancelled_sends_nothing_more(bench):
 def test_a_result_without_parts_is_as_ever(bench):
     send(bench)
     assert bench.answers()["1"].artifacts[0].data == b'"1"'
+
+
+def test_previews_go_to_the_request_they_are_of_before_its_result(bench):
+    def show(context):
+        context.preview(1, 0, Output("letters", "a"))
+        context.preview(0, 2, Output("letters", "b"))
+        context.preview(1, 1, Output("letters", "c"))
+
+    bench.task.on_run = show
+    bench.run(bench.request("1"), bench.request("2"))
+    assert set(bench.answers()) == {"1", "2"}
+    shown = [(e.id, e.data["picture"], e.data["preview"]) for e in bench.events if type(e) is Delta]
+    assert sorted(shown) == [("1", 2, b"b"), ("2", 0, b"a"), ("2", 1, b"c")]
+    for request in ("1", "2"):
+        last = [event for event in bench.events if getattr(event, "id", None) == request][-1]
+        assert isinstance(last, Result)
+
+
+def test_a_preview_that_cannot_be_encoded_fails_its_request_with_a_text_that_tells_nothing(bench):
+    bench.task.on_run = lambda context: context.preview(0, 0, Output("no such", "a"))
+    bench.run(bench.request("1"))
+    assert isinstance(bench.answers()["1"], Failed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from onebox.core.cancel import check_now
@@ -11,7 +12,7 @@ from onebox.core.errors import Cancelled, ModelUnloaded
 from onebox.core.media import MediaRef
 from onebox.runtime.wire import Delta, Failed, Progress, Result, Started
 from tests.unit.runtime.bench import Bench, two_steps
-from tests.unit.runtime.clients import CPU
+from tests.unit.runtime.clients import CPU, entry
 
 
 @pytest.fixture
@@ -193,3 +194,13 @@ class TestCancel:
         with pytest.raises(Cancelled):
             bench.run(request)
         check_now()  # not any more
+
+
+def test_a_batch_has_the_companions_of_all_its_requests(bench):
+    seen = []
+    bench.task.on_run = lambda context: seen.append(dict(context.companions))
+    plain, asking = bench.request("1"), bench.request("2")
+    decoder = entry("decoder")
+    asking.frame = msgspec.structs.replace(asking.frame, companions={"preview": decoder})
+    bench.run(plain, asking)
+    assert seen == [{"preview": decoder}]

@@ -6,9 +6,8 @@ import typing
 import msgspec
 import pytest
 
-from onebox.bootstrap import ConfigurationError
 from onebox.core.contracts import Device, Entry
-from onebox.core.errors import InferenceFailed, all_errors
+from onebox.core.errors import ConfigurationError, InferenceFailed, all_errors
 from onebox.core.media import MediaRef
 from onebox.core.results import Artifact, Timing
 from onebox.runtime import wire

@@ -14,8 +14,11 @@ from pydantic import BaseModel
 from onebox.core.contracts import Device, Entry, RunContext, Task, TaskDefaults
 from onebox.core.media import MediaRef
 from onebox.core.results import Output
+from onebox.core.stages import Stage
 from onebox.runtime.wire import Submit
 from onebox.services.admission import Admission
+from onebox.services.companions import Companions
+from onebox.services.dispatch import Dispatch
 from onebox.services.inference import Inference
 from onebox.services.metrics import Metrics
 from onebox.services.request import Options, Outcome, Prepared
@@ -49,7 +52,12 @@ class FakeCatalogue:
     def __init__(self) -> None:
         self.entry = MODEL
 
-    async def find(self, task_name: str, model: str | None) -> Entry:
+    async def find(
+        self, task_name: str, model: str | None, *, timeout_s: float | None = None
+    ) -> Entry:
+        return self.entry
+
+    async def for_stage(self, stage: Stage, *, timeout_s: float | None = None) -> Entry:
         return self.entry
 
 
@@ -118,12 +126,10 @@ class Kitchen:
         )
         self.inference = Inference(
             self.catalogue,
-            self.pool,
-            self.client.spool,
+            Companions(self.catalogue),
+            Dispatch(self.pool, self.client.spool, self.admission, self.sizing),
             self.metrics,
-            self.admission,
             self.running,
-            self.sizing,
             TaskDefaults(20, 7.5),
             timeout_s=100,
             log_prompts=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,19 @@ class TestRun:
         assert kitchen.pool.needed == [580]
         assert kitchen.ends() == {"ok": 1}
         assert kitchen.nothing_is_left()
+
+    def test_how_sure_the_model_was_is_counted(self, kitchen):
+        sure = Artifact("image/png", b"png", None, {"confidence": 0.75})
+        run(ended_with(kitchen, Result("wire-1", (sure, Artifact("text/plain", b"hi")))))
+        page = kitchen.metrics.render().decode()
+        labels = f'model="{MODEL.name}",task="fake"'
+        assert f"onebox_prediction_confidence_sum{{{labels}}} 0.75" in page
+
+    def test_how_sure_another_model_was_is_not_counted_again(self, kitchen, monkeypatch):
+        monkeypatch.setattr(FakeTask, "confidence_is_own", False)
+        sure = Artifact("image/png", b"png", None, {"confidence": 0.75})
+        run(ended_with(kitchen, Result("wire-1", (sure,))))
+        assert "onebox_prediction_confidence_sum{" not in kitchen.metrics.render().decode()
 
     def test_its_error_is_raised(self, kitchen):
         with pytest.raises(InferenceFailed, match="it failed"):
@@ -223,3 +237,21 @@ class TestRefused:
             run(kitchen.inference.run(kitchen.prepared(media=LARGE)))
         assert kitchen.ends() == {"internal_error": 1}
         assert kitchen.nothing_is_left()
+
+
+def test_the_worker_is_told_where_converted_weights_lie(kitchen):
+    own = msgspec.structs.replace(MODEL, loaded_from="/data/own.safetensors")
+    lora = msgspec.structs.replace(
+        MODEL, key="lora", tasks=(), loaded_from="/data/lora.safetensors"
+    )
+    prepared = replace(kitchen.prepared(), entry=own, companions={"lora": lora})
+
+    async def scenario() -> None:
+        (task,) = await sent(kitchen, prepared)
+        kitchen.client.answer(Result(prepared.id))
+        await task
+
+    run(scenario())
+    (frame,) = kitchen.submits()
+    assert frame.entry.path == "/data/own.safetensors"
+    assert frame.companions["lora"].path == "/data/lora.safetensors"

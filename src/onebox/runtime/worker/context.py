@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from onebox.core.errors import Cancelled
 from onebox.core.media import MediaRef
 from onebox.core.results import Output
 from onebox.hardware.determinism import Deterministic
-from onebox.runtime.wire import Delta, Progress
+from onebox.runtime.wire import Delta, Progress, Submit
 from onebox.runtime.worker.request import Request
 
 
@@ -89,6 +89,16 @@ class Context:
         for request in self.requests:
             if not request.answered:
                 request.part(output)
+
+    def preview(self, request: int, picture: int, output: Output) -> None:
+        self.requests[request].preview(picture, output)
+
+    @property
+    def companions(self) -> Mapping[str, Entry]:
+        # A decoder for previews is wanted by some of a batch only.
+        frames = (request.frame for request in self.requests)
+        all_of_them = [frame.companions for frame in frames if isinstance(frame, Submit)]
+        return {slot: entry for companions in all_of_them for slot, entry in companions.items()}
 
     def read(self, media: MediaRef) -> bytes:
         return self.requests[0].read(media)

@@ -38,6 +38,10 @@ class Parts:
         """The next part. Safe from any one thread."""
         self._add(lambda: self._encode(output))
 
+    def do(self, job: Callable[[], None]) -> None:
+        """Something else that is to be sent between the parts."""
+        self._add(job)
+
     def end(self, then: Callable[[], None]) -> None:
         """No more parts: send the end of the file, then call `then` in the pool."""
 

@@ -162,13 +162,29 @@ class Request:
 
     def part(self, output: Output) -> None:
         """Encode the next part of a result in the CPU pool, and send it."""
-        if self._parts is None:
-            self._parts = Parts(self.around.encoders, self._send, self._stop)
-        self._parts.put(output)
+        self._in_order().put(output)
 
-    def _send(self, data: bytes) -> None:
+    def preview(self, picture: int, output: Output) -> None:
+        """Encode what a picture looks like so far in the CPU pool, and send it."""
+
+        def encode() -> None:
+            if not self._answered:
+                made = ENCODERS[output.kind].encode(output)
+                shown = {"preview": made.data, "media_type": made.media_type}
+                self._send({"picture": picture, **shown})
+
+        self._in_order().do(encode)
+
+    def _in_order(self) -> Parts:
+        if self._parts is None:
+            self._parts = Parts(
+                self.around.encoders, lambda data: self._send({"data": data}), self._stop
+            )
+        return self._parts
+
+    def _send(self, data: dict[str, Any]) -> None:
         if not self._answered:
-            self.around.emit(Delta(self.frame.id, {"data": data}))
+            self.around.emit(Delta(self.frame.id, data))
 
     def _stop(self, error: AppError) -> None:
         """Answer it, and compute no more of it."""
