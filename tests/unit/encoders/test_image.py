@@ -48,6 +48,20 @@ def test_jpeg_and_webp_carry_it_as_json(image_format, prompt):
     assert json.loads(description.encode("latin-1"))["prompt"] == prompt
 
 
+@pytest.mark.parametrize("prompt", ["🎨" * 10_000, "\0" * 10_000])
+def test_what_no_jpeg_can_hold_is_left_out_of_the_longest_texts(prompt):
+    embedded = {"prompt": prompt, "negative_prompt": prompt[:9_000], "seed": "7"}
+    described = {
+        image_format: opened(encoded(image_format, **embedded)).getexif()[0x010E].encode("latin-1")
+        for image_format in ("jpeg", "webp")
+    }
+    assert json.loads(described["webp"]) == embedded
+    kept = json.loads(described["jpeg"])
+    assert kept["seed"] == "7"
+    assert all(prompt.startswith(kept[name]) for name in ("prompt", "negative_prompt"))
+    assert len(kept["prompt"]) == 5_000
+
+
 @pytest.mark.parametrize("image_format", ["jpeg", "webp"])
 def test_quality_is_what_the_client_asked_for(image_format):
     noise = Image.effect_noise((64, 64), 80).convert("RGB")
@@ -55,10 +69,26 @@ def test_quality_is_what_the_client_asked_for(image_format):
     assert len(small) < len(large)
 
 
+@pytest.mark.parametrize(
+    ("image_format", "expected"),
+    [("png", (200, 0, 0, 0)), ("webp", (200, 0, 0, 0)), ("jpeg", (255, 255, 255))],
+)
+def test_alpha_stays_and_is_white_under_jpeg(image_format, expected):
+    image = opened(encoded(image_format, Image.new("RGBA", (32, 16), (200, 0, 0, 0))))
+    assert image.getpixel((5, 5)) == expected
+
+
+def test_half_transparent_is_half_white_under_jpeg():
+    half = Image.new("RGBA", (32, 16), (0, 0, 0, 128))
+    assert opened(encoded("jpeg", half, 100)).getpixel((5, 5)) == (127, 127, 127)
+
+
 @pytest.mark.parametrize("image_format", ["png", "jpeg", "webp"])
-def test_a_picture_with_transparency_can_have_any_format(image_format):
-    image = opened(encoded(image_format, picture("RGBA")))
-    assert image.size == (32, 16)
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
+def test_the_colour_profile_goes_along(image_format, mode):
+    image = picture(mode)
+    image.info = {"icc_profile": b"a profile"}
+    assert opened(encoded(image_format, image)).info["icc_profile"] == b"a profile"
 
 
 def test_a_picture_is_png_unless_asked_otherwise():

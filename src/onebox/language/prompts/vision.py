@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import math
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -12,17 +10,12 @@ from typing import Any
 from onebox.core.contracts import Entry
 from onebox.core.decoding import Prompt
 from onebox.core.errors import InvalidInput, ModelBroken, TaskNotSupported
+from onebox.imaging.opening import open_pictures
 from onebox.language.prompts.control_text import strings_of
 from onebox.language.prompts.templates import TemplateRenderer
 from onebox.language.prompts.text_tokenizer import TextTokenizer
 from onebox.language.prompts.tokenizer import tokenizer_of
 
-FORMATS = ("PNG", "JPEG", "WEBP")
-MAX_PIXELS = 50_000_000
-# Of all pictures of a request together; opened, a pixel is 3 bytes.
-MAX_TOTAL_PIXELS = 100_000_000
-MIN_SIDE = 8
-MAX_ASPECT = 100
 KEPT = 4
 
 # Made anew by the decoder, which knows how much of a text is computed already.
@@ -65,7 +58,7 @@ def encode_vision(
         ModelBroken: processor or template cannot be used.
         TaskNotSupported: the checkpoint has no chat template.
     """
-    pictures = open_pictures(images)
+    pictures = open_pictures(images, "messages")
     tokenizer, processor = tokenizer_of(entry), _STORE.get(entry)
     _refuse_control_tokens(messages, tokenizer)
     template = tokenizer.template_for(tools=False)
@@ -85,63 +78,6 @@ def encode_vision(
         ) from error
     kept = {name: value for name, value in made.items() if name not in _DECODERS_OWN}
     return Prompt((tuple(made["input_ids"][0].tolist()),), images=kept)
-
-
-def open_pictures(images: Sequence[bytes]) -> list[Any]:
-    """As `open_picture`; so many at most that they fit into memory together."""
-    pictures, left = [], MAX_TOTAL_PIXELS
-    for number, image in enumerate(images):
-        pictures.append(open_picture(image, number))
-        left -= math.prod(pictures[-1].size)
-        if left < 0:
-            raise InvalidInput(
-                f"the pictures up to number {number} have more than {MAX_TOTAL_PIXELS} pixels "
-                "together; send smaller ones",
-                param="messages",
-                details={"max_pixels": MAX_TOTAL_PIXELS},
-            )
-    return pictures
-
-
-def open_picture(raw: bytes, number: int) -> Any:
-    """A Pillow image in RGB, upright, on white. Raises InvalidInput."""
-    from PIL import Image, ImageOps
-
-    try:
-        picture = Image.open(io.BytesIO(raw), formats=FORMATS)
-        _check_size(picture.size, number)
-        upright = ImageOps.exif_transpose(picture)
-        return _on_white(upright)
-    except InvalidInput:
-        raise
-    except Exception as error:  # Decoders fail in as many ways as files can be damaged.
-        raise InvalidInput(
-            f"picture {number} cannot be read; send a PNG, JPEG or WebP file", param="messages"
-        ) from error
-
-
-def _check_size(size: tuple[int, int], number: int) -> None:
-    """By the header, before anything is decoded."""
-    width, height = size
-    fault = None
-    if width * height > MAX_PIXELS:
-        fault = f"at most {MAX_PIXELS} pixels are read"
-    elif min(size) < MIN_SIDE:
-        fault = f"each side needs at least {MIN_SIDE} pixels"
-    elif max(size) > min(size) * MAX_ASPECT:
-        fault = f"one side may be at most {MAX_ASPECT} times the other"
-    if fault is not None:
-        raise InvalidInput(f"picture {number} is {width}x{height}; {fault}", param="messages")
-
-
-def _on_white(picture: Any) -> Any:
-    from PIL import Image
-
-    if "A" not in picture.getbands() and "transparency" not in picture.info:
-        return picture.convert("RGB")
-    layer = picture.convert("RGBA")
-    ground = Image.new("RGBA", layer.size, "white")
-    return Image.alpha_composite(ground, layer).convert("RGB")
 
 
 def _refuse_control_tokens(messages: Sequence[Mapping[str, Any]], tokenizer: TextTokenizer) -> None:
