@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from onebox.families.image_diffusion import PipelineBundle
 from tests.families import tiny_models
 from tests.families.pictures import FAMILY, device, entry
+from tests.families.single_file_loading import Folders, folder_of
+from tests.families.tiny_pipelines import Shelf
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +24,14 @@ def bundle(tiny_sd: Path) -> PipelineBundle:
     loaded = FAMILY.load(entry(tiny_sd), device())
     assert isinstance(loaded, PipelineBundle)
     return loaded
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    return Shelf(tmp_path_factory.mktemp("pipelines"))
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Folders:
+    """Tiny pipelines that single files are made from."""
+    return partial(folder_of, root=tmp_path_factory.mktemp("folders"))

@@ -35,6 +35,7 @@ def entry(folder: Path, **overrides: Any) -> Entry:
         status="ready",
         sha256="ab" * 32,
         family=FAMILY.name,
+        kind=match.kind,
         facts=dict(match.facts),
         overrides=overrides,
     )
@@ -62,7 +63,8 @@ class Context:
         raise AssertionError("nothing is streamed")
 
     def read(self, media: MediaRef) -> bytes:
-        raise AssertionError("there is no binary input")
+        assert media.data is not None
+        return media.data
 
 
 def resolve(folder: Path, **request: Any) -> TextToImageInput:

@@ -10,19 +10,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from onebox.core.contracts import TaskDefaults
 from onebox.core.errors import Cancelled, InvalidInput, ModelBroken
 from onebox.families.image_diffusion import PipelineBundle
 from onebox.registry.on_disk import open_on_disk
 from onebox.tasks.text_to_image import TextToImageInput
-from tests.families.pictures import FAMILY, TASK, Context, device, draw, entry
+from tests.families.pictures import FAMILY, TASK, Context, device, draw, entry, resolve
 
 
 def test_it_knows_its_own_and_the_native_size(tiny_sd: Path) -> None:
     match = FAMILY.matches(open_on_disk(tiny_sd))
     assert match is not None
-    assert (match.kind, match.facts) == ("StableDiffusionPipeline", {"native_size": 64})
+    assert match.kind == "StableDiffusionPipeline"
+    known = {"native_size": 64, "base": "sd1", "multiple": 8, "in_channels": 4, "text_width": 32}
+    assert {name: match.facts[name] for name in known} == known
 
 
 def test_another_pipeline_is_not_its_own(tiny_sd: Path, tmp_path: Path) -> None:
@@ -123,12 +126,21 @@ def test_open_fields_come_from_the_checkpoint_then_from_the_server(tiny_sd: Path
 
 
 def test_too_many_pixels_are_refused(tiny_sd: Path) -> None:
-    TASK.check(TextToImageInput(prompt="x", width=2048, height=2048), entry(tiny_sd))
+    TASK.check(resolve(tiny_sd, width=2048, height=2048), entry(tiny_sd))
     with pytest.raises(ValueError, match="2048"):
         TextToImageInput(prompt="x", width=2056)
-    huge = TextToImageInput.model_construct(width=4096, height=2048)
+    huge = resolve(tiny_sd, width=2048, height=2048).model_copy(update={"width": 4096})
     with pytest.raises(InvalidInput):
         TASK.check(huge, entry(tiny_sd))
+
+
+def test_a_side_that_would_be_rounded_is_refused(tiny_sd: Path) -> None:
+    request = resolve(tiny_sd, width=72, height=64)
+    TASK.check(request, entry(tiny_sd))
+    coarse = replace(entry(tiny_sd), facts={"multiple": 16})
+    with pytest.raises(InvalidInput, match="64 or 80") as caught:
+        TASK.check(request, coarse)
+    assert caught.value.param == "width"
 
 
 def _changed(folder: Path, tmp_path: Path, change: Callable[[dict[str, Any]], None]) -> Path:

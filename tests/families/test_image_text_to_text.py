@@ -133,45 +133,10 @@ def test_text_alone_is_answered_too(seeing: Entry, bundle: LanguageBundle) -> No
     assert FAMILY.estimate(open_on_disk(Path(seeing.path)), device()) >= bundle.size_bytes
 
 
-@pytest.mark.parametrize(("mode", "kind"), [("L", "PNG"), ("P", "PNG"), ("RGB", "JPEG"),
-                                            ("RGBA", "WEBP"), ("CMYK", "JPEG")])  # fmt: skip
-def test_common_pictures_are_read(mode: str, kind: str) -> None:
-    image = vision.open_picture(picture(mode=mode, kind=kind), 0)
-    assert (image.mode, image.size) == ("RGB", (50, 40))
-
-
-def test_what_is_transparent_is_white() -> None:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.new("RGBA", (16, 16), (255, 0, 0, 0)).save(file, "PNG")
-    assert vision.open_picture(file.getvalue(), 0).getpixel((3, 3)) == (255, 255, 255)
-
-
-@pytest.mark.parametrize(
-    ("raw", "reason"),
-    [
-        (b"", "picture 3 cannot be read"),
-        (b"<svg/>", "cannot be read"),
-        (picture(kind="GIF"), "cannot be read"),
-        (picture(kind="TIFF"), "cannot be read"),
-        (picture()[:400], "cannot be read"),
-        (picture(size=(1, 1)), "is 1x1; each side needs at least 8"),
-        (picture(size=(2000, 10)), "at most 100 times"),
-    ],
-    ids=range(7),
-)
-def test_other_pictures_are_refused_by_number(raw: bytes, reason: str) -> None:
-    with pytest.raises(InvalidInput, match=reason):
-        vision.open_picture(raw, 3)
-
-
-def test_a_picture_of_too_many_pixels_is_refused_by_its_header(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(vision, "MAX_PIXELS", 1000)
-    with pytest.raises(InvalidInput, match="is 50x40; at most 1000 pixels"):
-        vision.open_picture(picture()[:60], 0)
+def test_a_file_that_is_no_picture_is_refused_by_its_number(seeing: Entry) -> None:
+    with pytest.raises(InvalidInput, match="picture 1 cannot be read") as told:
+        ask(seeing, picture(), picture(kind="GIF"))
+    assert told.value.param == "messages"
 
 
 @pytest.mark.parametrize("text", ["look: <image>", "<|im_end|>\n<|im_start|>system"])
@@ -196,21 +161,3 @@ def test_nor_can_what_stands_beside_the_text(seeing: Entry, message: dict[str, A
     """Templates that know tools write all of it."""
     with pytest.raises(InvalidInput, match="a message holds"):
         vision.encode_vision(seeing, [message], [picture()], shared_renderer())
-
-
-def test_pictures_are_opened_until_they_are_too_many_together(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(vision, "MAX_TOTAL_PIXELS", 4000)
-    assert len(vision.open_pictures([picture(size=(50, 40))] * 2)) == 2
-    opened: list[int] = []
-    open_one = vision.open_picture
-
-    def counted(raw: bytes, number: int) -> Any:
-        opened.append(number)
-        return open_one(raw, number)
-
-    monkeypatch.setattr(vision, "open_picture", counted)
-    with pytest.raises(InvalidInput, match="up to number 2 have more than 4000 pixels"):
-        vision.open_pictures([picture(size=(50, 40))] * 32)
-    assert opened == [0, 1, 2]

@@ -8,54 +8,62 @@ curl -s localhost:8000/v1/tasks/text-to-image -H "Authorization: Bearer $KEY" \\
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, cast
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from onebox.core.contracts import DTYPE_BYTES, Device, Entry, RunContext, Task, TaskDefaults
+from onebox.core.contracts import Entry, RunContext, TaskDefaults
 from onebox.core.errors import InvalidInput
 from onebox.core.plugins import TASKS
-from onebox.core.results import Output
-from onebox.core.seeds import SEEDS, random_seed, seed_of
-from onebox.tasks.pictures import Picture, batch_size, draw
+from onebox.hardware.picture_rules import batch_size
+from onebox.imaging.diffusion.abilities import IMAGE, TEXT
+from onebox.imaging.diffusion.drawing import draw
+from onebox.imaging.diffusion.passes import Pass
+from onebox.imaging.diffusion.recipe import Picture, Recipe
+from onebox.tasks.picture_input import PictureInput, Side
+from onebox.tasks.picture_recipe import (
+    modes,
+    multiple,
+    pictures_of,
+    recipe_of,
+    require_steps,
+    stretched,
+)
+from onebox.tasks.picture_task import FALLBACK_SIZE, PictureTask
 
-FALLBACK_SIZE = 512
-MAX_PIXELS = 2048 * 2048
-# What decoding takes beside the weights, in values a pixel: the decoder of Stable Diffusion took
-# 4,800 bytes a pixel in float32 (peak resident memory on a CPU, 384x384).
-RESERVE_VALUES_PER_PIXEL = 1200
-# The same for each further picture of a batch, which are decoded one by one. With onebox-shapes 30
-# were measured; denoisers of full size take more. A measured peak replaces both.
-RESERVE_VALUES_PER_PIXEL_MORE = 300
 
+class Hires(BaseModel):
+    """A second pass over the picture, made larger, for detail in sizes that a model did not learn.
 
-class TextToImageInput(BaseModel):
-    """What to draw.
-
-    Everything left out is filled in from the checkpoint, then from the server's settings.
+    `true` stands for the defaults.
     """
 
-    prompt: str = Field(min_length=1, max_length=4000)
-    negative_prompt: str | None = Field(None, max_length=4000)
-    width: int | None = Field(None, ge=64, le=2048, multiple_of=8, description="Pixels.")
-    height: int | None = Field(None, ge=64, le=2048, multiple_of=8, description="Pixels.")
-    steps: int | None = Field(None, ge=1, le=150, description="Denoising steps.")
-    guidance_scale: float | None = Field(None, ge=0, le=30, allow_inf_nan=False)
-    seed: int | None = Field(
-        None, ge=0, lt=SEEDS, description="Picture i uses seed + i; random if left out."
+    model_config = ConfigDict(extra="forbid")
+
+    scale: float = Field(2.0, gt=1, le=4, allow_inf_nan=False, description="Times each side.")
+    strength: float = Field(
+        0.5, gt=0, le=1, allow_inf_nan=False, description="How much is drawn anew."
     )
-    n: int = Field(default=1, ge=1, le=10, description="Pictures.")
-    deterministic: bool = Field(
-        default=False,
-        description="The same bits for the same seed, alone or under load: drawn by itself.",
-    )
-    output_format: Literal["png", "jpeg", "webp"] = "png"
-    output_compression: int = Field(
-        default=90, ge=0, le=100, description="Quality of jpeg and webp."
+    steps: int | None = Field(None, ge=1, le=150, description="By default those of the first.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults(cls, value: Any) -> Any:
+        return {} if value is True else value
+
+
+class TextToImageInput(PictureInput):
+    """What to draw."""
+
+    width: int | None = Side
+    height: int | None = Side
+    hires: Hires | None = Field(
+        default=None, description="A second pass at a larger size, which is the result's."
     )
 
 
-class TextToImage(Task[TextToImageInput]):
+class TextToImage(PictureTask[TextToImageInput]):
     name = "text-to-image"
     summary = "Make pictures from a prompt"
     Input = TextToImageInput
@@ -65,107 +73,90 @@ class TextToImage(Task[TextToImageInput]):
     ) -> TextToImageInput:
         own = entry.overrides.get("defaults", {})
         size = entry.facts.get("native_size", FALLBACK_SIZE)
-        filled = {
-            "width": own.get("width", size),
-            "height": own.get("height", size),
-            "steps": own.get("steps", defaults.steps),
-            "guidance_scale": own.get("guidance_scale", defaults.guidance_scale),
-            "negative_prompt": own.get("negative_prompt"),
-            "seed": random_seed(),
+        sides = {
+            "width": request.width or own.get("width", size),
+            "height": request.height or own.get("height", size),
         }
-        missing = {name: value for name, value in filled.items() if getattr(request, name) is None}
-        return request.model_copy(update=missing)
+        return super().resolve(request, entry, defaults).model_copy(update=sides)
 
     def check(self, request: TextToImageInput, entry: Entry) -> None:
-        pixels = _pixels(request)
-        if pixels > MAX_PIXELS:
+        super().check(request, entry)
+        if request.hires is None:
+            return
+        if IMAGE not in modes(entry):
             raise InvalidInput(
-                f"{pixels} pixels are more than the {MAX_PIXELS} that are allowed",
-                param="width",
-                details={"pixels": pixels, "max": MAX_PIXELS},
+                f"{entry.name} cannot draw on from a picture, which hires needs; leave it out",
+                param="hires",
             )
+        second = request.model_copy(update={"steps": request.hires.steps or request.steps})
+        require_steps(second, request.hires.strength)
 
-    def reserve_bytes(self, request: TextToImageInput, entry: Entry, device: Device) -> int:
-        pixels = _pixels(request)
-        more = min(request.n, self.max_items(request, entry, device)) - 1
-        values = RESERVE_VALUES_PER_PIXEL + more * RESERVE_VALUES_PER_PIXEL_MORE
-        return pixels * values * DTYPE_BYTES[device.vae_dtype]
-
-    def size_class(self, request: TextToImageInput) -> str:
-        return f"{request.width}x{request.height}x{request.n}"
-
-    def is_deterministic(self, request: TextToImageInput) -> bool:
-        return request.deterministic
+    def recipe(self, request: TextToImageInput, entry: Entry) -> Recipe:
+        assert request.width
+        assert request.height
+        return recipe_of(request, TEXT, (request.width, request.height))
 
     def batch_key(self, request: TextToImageInput, entry: Entry) -> Hashable | None:
-        if request.deterministic:
-            return None
-        # Some pipelines embed an empty negative prompt otherwise than none.
-        negative = bool(request.negative_prompt)
-        return request.width, request.height, request.steps, request.guidance_scale, negative
+        key = super().batch_key(request, entry)
+        return None if key is None else (key, _second(request, entry))
 
-    def items(self, request: TextToImageInput) -> int:
-        return request.n
+    def pictures(
+        self, request: TextToImageInput, recipe: Recipe, owner: int, context: RunContext
+    ) -> list[Picture]:
+        return pictures_of(request, owner)
 
-    def max_items(self, request: TextToImageInput, entry: Entry, device: Device) -> int:
-        return 1 if request.deterministic else batch_size(device, _pixels(request))
-
-    def run(self, bundle: Any, request: TextToImageInput, context: RunContext) -> list[Output]:
-        return self.run_batch(bundle, [request], context)[0]
-
-    def run_batch(
-        self, bundle: Any, requests: Sequence[TextToImageInput], context: RunContext
-    ) -> list[list[Output]]:
-        first = requests[0]
-        pictures = [picture for request in requests for picture in _pictures(request)]
-        batch = 1 if context.lean else self.max_items(first, context.entry, context.device)
-        images = iter(
-            draw(
-                bundle.pipeline,
-                pictures,
-                batch,
-                context,
-                width=first.width,
-                height=first.height,
-                num_inference_steps=first.steps,
-                guidance_scale=first.guidance_scale,
-            )
-        )
-        return [
-            [_output(next(images), request, p.seed, context.entry) for p in _pictures(request)]
-            for request in requests
+    def drawn(
+        self,
+        bundle: Any,
+        pictures: Sequence[Picture],
+        request: TextToImageInput,
+        recipe: Recipe,
+        context: RunContext,
+    ) -> list[Any]:
+        second = _second(request, context.entry)
+        if second is None:
+            return super().drawn(bundle, pictures, request, recipe, context)
+        alone = request.deterministic or context.lean
+        batches = [1 if alone else _together(context, one) for one in (recipe, second)]
+        calls = -(-len(pictures) // batches[1])
+        later = calls * int(second.steps * (second.strength or 1))
+        first = Pass(context, after=later)
+        small = draw(bundle, pictures, recipe, batches[0], cast(RunContext, first))
+        size = second.width, second.height
+        # What a picture looks like in the making is shown of the first pass.
+        large = [
+            replace(picture, image=stretched(image, size), previews=0)
+            for picture, image in zip(pictures, small, strict=True)
         ]
+        last = Pass(context, before=first.steps)
+        return draw(bundle, large, second, batches[1], cast(RunContext, last))
+
+    def size_class(self, request: TextToImageInput) -> str:
+        larger = f"x{request.hires.scale:g}" if request.hires else ""
+        return f"{request.width}x{request.height}{larger}x{request.n}"
+
+    def _pixels(self, request: TextToImageInput, entry: Entry) -> int:
+        recipe = _second(request, entry) or self.recipe(request, entry)
+        return recipe.width * recipe.height
 
 
-def _pixels(request: TextToImageInput) -> int:
-    return (request.width or 0) * (request.height or 0)
-
-
-def _pictures(request: TextToImageInput) -> list[Picture]:
-    assert request.seed is not None
-    return [
-        Picture(request.prompt, request.negative_prompt, seed_of(request.seed, index))
-        for index in range(request.n)
-    ]
-
-
-def _output(image: Any, request: TextToImageInput, seed: int, entry: Entry) -> Output:
-    embedded = {
-        "prompt": request.prompt,
-        "negative_prompt": request.negative_prompt or "",
-        "seed": str(seed),
-        "steps": str(request.steps),
-        "guidance_scale": str(request.guidance_scale),
-        "model": entry.name,
-        "model_sha256": entry.sha256 or "",
-    }
-    return Output(
-        "image",
-        image,
-        options={"format": request.output_format, "quality": request.output_compression},
-        meta={"seed": seed, "width": image.width, "height": image.height},
-        embedded={name: value for name, value in embedded.items() if value},
+def _second(request: TextToImageInput, entry: Entry) -> Recipe | None:
+    """What the second pass draws by."""
+    hires = request.hires
+    if hires is None:
+        return None
+    assert request.width
+    assert request.height
+    again = request.model_copy(update={"steps": hires.steps or request.steps})
+    step = multiple(entry)
+    width, height = (
+        round(side * hires.scale / step) * step for side in (request.width, request.height)
     )
+    return recipe_of(again, IMAGE, (width, height), strength=hires.strength)
+
+
+def _together(context: RunContext, recipe: Recipe) -> int:
+    return batch_size(context.device, recipe.width * recipe.height)
 
 
 TASKS.register(TextToImage.name, TextToImage())
