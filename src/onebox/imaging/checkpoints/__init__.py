@@ -1,0 +1,1 @@
+"""Image checkpoints of one file in the layout of their first authors."""
