@@ -6,6 +6,7 @@ import click
 
 from onebox import __version__
 from onebox.cli.chat import chat
+from onebox.cli.convert import convert
 from onebox.cli.keys import keys, token
 from onebox.cli.models import list_models, pull
 from onebox.cli.serving import doctor, serve
@@ -14,7 +15,8 @@ __all__ = ["main"]
 
 
 @click.group(
-    invoke_without_command=True, commands=[serve, doctor, list_models, pull, chat, keys, token]
+    invoke_without_command=True,
+    commands=[serve, doctor, list_models, pull, convert, chat, keys, token],
 )
 @click.version_option(__version__, prog_name="onebox")
 @click.pass_context

@@ -10,6 +10,7 @@ from onebox.cli.explained import explains_errors
 from onebox.core.contracts import Entry
 from onebox.core.logs import configure_logs
 from onebox.core.settings import Settings, load_settings
+from onebox.registry.pickles import UNCONVERTED
 
 # For scripts (sysexits.h): the service is not there, trying again may help.
 UNREACHABLE_STATUS = 69
@@ -72,6 +73,8 @@ def pull(
 def row(entry: Entry, size: str) -> tuple[str, ...]:
     """One model as texts, in the order of the headings."""
     about = entry.reason if entry.status == "broken" else ", ".join(entry.tasks)
+    if entry.unconverted:
+        about = UNCONVERTED
     digest = (entry.sha256 or "-")[:_DIGEST_CHARS]
     licence = str(entry.overrides.get("licence") or "-")
     return (entry.name, digest, size, entry.status, about or "-", licence)

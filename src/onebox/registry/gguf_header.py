@@ -11,8 +11,8 @@ import math
 import struct
 from typing import Any, BinaryIO
 
-from onebox.core.contracts import GgufHeader, TensorInfo
 from onebox.core.errors import ModelBroken
+from onebox.core.on_disk import GgufHeader, TensorInfo
 
 # A vocabulary of 262,144 with its merges takes 20 MB; the largest models have some 2,000 tensors.
 MAX_HEADER_BYTES = 128 * 1024 * 1024

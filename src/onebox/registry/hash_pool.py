@@ -98,7 +98,7 @@ class HashPool:
         if job is None:
             return
         try:
-            result = self._hash(job)
+            result = self.hash_one(job)
         except Stopped:
             return
         with self._condition:
@@ -119,7 +119,8 @@ class HashPool:
         batch, self._results, self._reported_at = self._results, [], now
         return batch
 
-    def _hash(self, job: HashJob) -> HashResult:
+    def hash_one(self, job: HashJob) -> HashResult:
+        """In the calling thread. Raises Stopped."""
         try:
             if _stat_of(job) != job.stat:
                 return HashResult(job)

@@ -12,6 +12,8 @@ from typing import Any
 
 from onebox.core.contracts import Family
 from onebox.core.errors import ModelBroken
+from onebox.registry import pickles
+from onebox.registry.converted import ConvertedStore
 from onebox.registry.fingerprint import OpenFile, sha256_of_manifest
 from onebox.registry.hash_pool import HashJob
 from onebox.registry.hash_store import HashStore
@@ -23,12 +25,21 @@ from onebox.registry.snapshot import Record, key_of
 
 
 class Inspector:
-    """Looks into checkpoints and asks the hash store first. Used by one thread at a time."""
+    """Looks into checkpoints and asks the hash store first. Used by one thread at a time.
+
+    Args:
+        converted: what was made of pickles; None: they are refused.
+    """
 
     def __init__(
-        self, store: HashStore, families: Mapping[str, Family], open_file: OpenFile
+        self,
+        store: HashStore,
+        families: Mapping[str, Family],
+        open_file: OpenFile,
+        converted: ConvertedStore | None = None,
     ) -> None:
         self._store = store
+        self._converted = converted
         self._families = families
         self._open_file = open_file
         self._order = itertools.count()
@@ -45,10 +56,13 @@ class Inspector:
             problem = error.message
         except OSError as error:
             recognition = Recognition(reason=f"onebox.toml {unreadable(error)}", passing=True)
+        pickled = bool(pickles.targets(_names(candidate), is_folder=candidate.is_folder))
         if candidate.problem is None and recognition.reason is None:
-            recognition = self._recognition(candidate)
-        key = key_of(candidate, overrides)
-        record = Record(candidate, recognition, order, key, overrides, settings_problem=problem)
+            recognition = self._unconverted(candidate) if pickled else self._recognition(candidate)
+        record = Record(
+            candidate, recognition, order, key_of(candidate, overrides), overrides,
+            settings_problem=problem, pickled=pickled,
+        )  # fmt: skip
         return self.identified(record)
 
     def identified(self, record: Record) -> Record:
@@ -64,7 +78,26 @@ class Inspector:
         if len(known) < len(hashes):
             return record
         sha256 = sha256_of_manifest(known) if candidate.is_folder else known[0][2]
-        return dataclasses.replace(record, sha256=sha256, hash_failure=None, retry_at=None)
+        found = dataclasses.replace(record, sha256=sha256, hash_failure=None, retry_at=None)
+        return self.with_conversion(found)
+
+    def with_conversion(self, record: Record) -> Record:
+        """The record with what was made of its pickles, if it was; otherwise the record itself."""
+        waits = record.pickled and record.conversion is None and record.status == "ready"
+        conversion = self._conversion_of(record) if waits else None
+        if conversion is None:
+            return record
+        recognition = self._recognition(conversion)
+        return dataclasses.replace(record, conversion=conversion, recognition=recognition)
+
+    def has_lost_conversion(self, record: Record) -> bool:
+        """Whether what was made of its pickles is no longer there, or another."""
+        return record.conversion is not None and record.conversion != self._conversion_of(record)
+
+    def _conversion_of(self, record: Record) -> Candidate | None:
+        if self._converted is None or record.sha256 is None:
+            return None
+        return self._converted.find(record.sha256, is_folder=record.candidate.is_folder)
 
     def missing_hashes(self, record: Record) -> list[HashJob]:
         paths = ((file_path(record.candidate, file), file) for file in record.candidate.files)
@@ -81,21 +114,31 @@ class Inspector:
             if sha256 is not None:
                 self._store.remember_hash(file_path(new, after), after, sha256)
 
-    def _recognition(self, candidate: Candidate) -> Recognition:
-        signature = self._signature(candidate)
+    def _unconverted(self, candidate: Candidate) -> Recognition:
+        """Of a pickle no family is asked: only whether its files are whole."""
+        found = self._recognition(candidate, {})
+        if found.reason is None and self._converted is None:
+            return Recognition(reason=pickles.REFUSED)
+        return found
+
+    def _recognition(
+        self, candidate: Candidate, families: Mapping[str, Family] | None = None
+    ) -> Recognition:
+        families = self._families if families is None else families
+        signature = self._signature(candidate, families)
         known = self._store.recognition_of(candidate.path, signature)
         if known is not None:
             return known
-        found = recognise(CheckpointOnDisk(candidate, self._open_file), self._families)
+        found = recognise(CheckpointOnDisk(candidate, self._open_file), families)
         if not found.passing:
             self._store.remember_recognition(candidate.path, signature, found)
         return found
 
-    def _signature(self, candidate: Candidate) -> str:
+    def _signature(self, candidate: Candidate, families: Mapping[str, Family]) -> str:
         if self._version is None:
             # Not before the first scan: plugins may still be registering.
             self._version = recogniser_version(self._families)
-        parts = (self._version, candidate.extension, candidate.signature)
+        parts = (self._version, bool(families), candidate.extension, candidate.signature)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def _overrides(self, candidate: Candidate) -> dict[str, Any]:
@@ -103,6 +146,10 @@ class Inspector:
             return {}
         with self._open_file(Path(candidate.directory, candidate.settings.relative)) as file:
             return parse_model_toml(file.read(MAX_BYTES + 1))
+
+
+def _names(candidate: Candidate) -> frozenset[str]:
+    return frozenset(file.relative for file in candidate.files)
 
 
 def file_path(candidate: Candidate, file: FileStat) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import PurePosixPath, PureWindowsPath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import structlog
@@ -21,8 +21,20 @@ _log = structlog.get_logger(__name__)
 
 MAX_BYTES = 64 * 1024
 
-# "int8": weights of linear layers, on the CPU. "8bit", "4bit": bitsandbytes, on CUDA.
-Quantization = Literal["int8", "8bit", "4bit"]
+# "int8": linear layers of models of text, on the CPU. "fp8": denoisers of picture models.
+# "8bit", "4bit": bitsandbytes, on CUDA.
+Quantization = Literal["int8", "fp8", "8bit", "4bit"]
+# How weights of picture models share a device's memory: `imaging/diffusion/memory_plan.py`.
+MemoryMode = Literal[
+    "vae_tiling", "vae_slicing", "attention_slicing", "cpu_offload", "sequential_offload"
+]
+
+
+class OwnLora(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A LoRA that every request has which names none; `path` in the model folders."""
+
+    path: str
+    scale: Annotated[float, msgspec.Meta(ge=-4, le=4)] = 1.0
 
 
 class ModelSettings(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=False):
@@ -32,11 +44,12 @@ class ModelSettings(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkn
     defaults: dict[str, Any] = {}
     dtype: DtypeName | None = None
     quantization: Quantization | None = None
+    memory: list[MemoryMode] = []
     pin: bool = False
     idle_timeout: float | None = None
     licence: str | None = None
     licence_note: str | None = None
-    loras: list[str | dict[str, Any]] = []
+    loras: Annotated[list[str | OwnLora], msgspec.Meta(max_length=8)] = []
     components: dict[str, str] = {}
 
 
@@ -60,7 +73,7 @@ def parse_model_toml(raw: bytes) -> dict[str, Any]:
         raise ModelBroken(
             f"onebox.toml: idle_timeout is {settings.idle_timeout}; it must not be negative"
         )
-    _check_places([settings.loras, settings.components])
+    _check_places(msgspec.to_builtins([settings.loras, settings.components]))
     overrides: dict[str, Any] = msgspec.to_builtins(settings)
     return overrides
 

@@ -80,7 +80,7 @@ class NameIndex:
         chosen = pinned or usable
         if len(chosen) == 1:
             return chosen[0]
-        raise _no_default(task, chosen)
+        raise _no_default(task, chosen, [e.name for e in self._entries if e.unconverted])
 
     def _resolve(
         self,
@@ -121,16 +121,28 @@ class NameIndex:
             raise ModelNotFound(message, param="model", details=error.details) from None
 
     def _default_of_alias(self, alias: str, meant: str, task: str | None) -> Entry:
-        """The default of the alias's task; of the task asked for when that model cannot do it."""
+        """Raises ModelNotFound where there is no such default, and says why."""
         try:
-            entry = self.default_for(meant)
-            return entry if task is None or task in entry.tasks else self.default_for(task)
+            return self._default_of(meant, task)
         except InvalidInput as error:
             message = f"{_short(alias)} stands for the default {meant} model, but {error.message}"
             if not error.details["candidates"]:
                 raise self._not_found(message, alias) from None
             details = {"nearest": error.details["candidates"]}
             raise ModelNotFound(message, param="model", details=details) from None
+
+    def _default_of(self, meant: str, task: str | None) -> Entry:
+        """The default of one task; of the task asked for when there is none that can do that.
+
+        So a name of OpenAI's for pictures also edits them where one model of many can.
+        """
+        try:
+            entry = self.default_for(meant)
+        except InvalidInput:
+            if task is None or task == meant:
+                raise
+            return self.default_for(task)
+        return entry if task is None or task in entry.tasks else self.default_for(task)
 
     def _configured(self, name: str, task: str) -> Entry:
         try:
@@ -174,11 +186,15 @@ def stem_of(name: str, entry: Entry) -> str:
     return name[: -len(entry.extension)] if entry.extension else name
 
 
-def _no_default(task: str, candidates: Sequence[Entry]) -> InvalidInput:
+def _no_default(task: str, candidates: Sequence[Entry], unconverted: Sequence[str]) -> InvalidInput:
+    """`unconverted`: what nobody used yet, so that its tasks are not known."""
     names = sorted(entry.name for entry in candidates)
     setting = f"ONEBOX_DEFAULT_{task.upper().replace('-', '_')}"
     if not names:
         message = f"no model here can do {task}; put one into the model folder"
+        if unconverted:
+            shown = ", ".join(sorted(unconverted)[:_SHOWN])
+            message += f", or name one whose tasks come out on first use: {shown}"
     else:
         shown = ", ".join(names[:_SHOWN_CANDIDATES])
         message = f"name a model for {task}: {shown}; {setting} sets a default"

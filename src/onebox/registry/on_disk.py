@@ -8,8 +8,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, BinaryIO, TypeVar
 
-from onebox.core.contracts import GgufHeader, TensorInfo
 from onebox.core.errors import ModelBroken
+from onebox.core.on_disk import GgufHeader, TensorInfo
 from onebox.registry.fingerprint import OpenFile, open_binary
 from onebox.registry.gguf_header import read_gguf_header
 from onebox.registry.safetensors_header import read_header
@@ -27,8 +27,14 @@ class CheckpointOnDisk:
     An unreadable file raises OSError from the reading methods.
     """
 
-    def __init__(self, candidate: Candidate, open_file: OpenFile = open_binary) -> None:
+    def __init__(
+        self,
+        candidate: Candidate,
+        open_file: OpenFile = open_binary,
+        overrides: Mapping[str, Any] | None = None,
+    ) -> None:
         self.path = Path(candidate.path)
+        self.overrides = overrides or {}
         self.is_folder = candidate.is_folder
         self._directory = Path(candidate.directory)
         self._files = MappingProxyType({file.relative: file.size for file in candidate.files})

@@ -22,17 +22,21 @@ _ZIP = b"PK\x03\x04"
 _PICKLE = b"\x80"
 _PICKLE_PROTOCOLS = range(2, 6)
 _GGUF = b"GGUF"
+_FAMILIES = "onebox.families"
+_LAYERS = ("audio", "core", "families", "imaging", "language")
 
 
 class Recognition(msgspec.Struct, frozen=True):
     """What looking into a checkpoint gave. All None: sound, but no family knows it yet.
 
-    `reason` says why it is broken; with `passing`, looking again may give another answer.
+    `tasks` are those of the family's own that it can do, None for all of them. `reason` says why
+    it is broken; with `passing`, looking again may give another answer.
     """
 
     family: str | None = None
     kind: str | None = None
     facts: dict[str, Any] = {}
+    tasks: tuple[str, ...] | None = None
     reason: str | None = None
     passing: bool = False
 
@@ -45,7 +49,8 @@ def recognise(on_disk: CheckpointOnDisk, families: Mapping[str, Family]) -> Reco
         for name, family in families.items():
             match = family.matches(on_disk)
             if match is not None:
-                return Recognition(family=name, kind=match.kind, facts=_plain(match.facts))
+                tasks = None if match.tasks is None else tuple(sorted(match.tasks))
+                return Recognition(name, match.kind, _plain(match.facts), tasks)
     except ModelBroken as error:
         return Recognition(family=name, reason=error.message)
     except OSError as error:
@@ -76,11 +81,17 @@ def recogniser_version(families: Mapping[str, Family]) -> str:
 
 
 def _sources(module_name: str) -> Iterable[Path]:
-    """A module's own file, and its siblings when it lies in a package: helpers count too."""
+    """A module's own file, and its siblings when it lies in a package: helpers count too.
+
+    Of our own package those of all layers that families may import.
+    """
     module = sys.modules.get(module_name)
     file = getattr(module, "__file__", None)
     if module is None or file is None:
         return []
+    if module_name.startswith(f"{_FAMILIES}."):
+        root = Path(file).parents[1]
+        return sorted(path for layer in _LAYERS for path in (root / layer).rglob("*.py"))
     return sorted(Path(file).parent.glob("*.py")) if module.__package__ else [Path(file)]
 
 

@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import msgspec
-
 from onebox.core.contracts import Entry, Family
 from onebox.core.errors import ModelBusy, ModelNotFound
 from onebox.core.plugins import FAMILIES, tasks_of_family
+from onebox.registry.components import TasksOf
+from onebox.registry.converted import ConvertedStore
 from onebox.registry.fingerprint import OpenFile, open_binary
+from onebox.registry.freshness import broken, moves, paths_of
 from onebox.registry.hash_pool import HashPool, HashResult
 from onebox.registry.hash_store import HashStore
 from onebox.registry.inspector import Inspector, file_path
@@ -22,7 +23,7 @@ from onebox.registry.on_disk import CheckpointOnDisk
 from onebox.registry.plan import Plan, Waiting, next_settled_in, plan_scan
 from onebox.registry.report import report
 from onebox.registry.scanner import scan, scan_one
-from onebox.registry.snapshot import Record, TasksOf, build_snapshot
+from onebox.registry.snapshot import Record, build_snapshot, wanted_conversions
 from onebox.registry.watcher import Watcher
 
 SETTLE_S = 0.5
@@ -54,8 +55,11 @@ class Registry:
         hash_threads: int | None = None,
         open_file: OpenFile = open_binary,
         clock: Callable[[], float] = time.time,
+        converted: ConvertedStore | None = None,
     ) -> None:
-        """`on_change` is called from the watching thread; several changes may be one call."""
+        """`on_change` is called from the watching thread; several changes may be one call.
+        `converted`: where what was made of pickles lies; None: pickles are refused.
+        """
         self._folders = list(folders)
         self._store = hash_store
         self._rules = NameRules(aliases, task_aliases, default_models)
@@ -63,10 +67,12 @@ class Registry:
         self._settle_s = settle_s
         self._clock = clock
         self._open_file = open_file
-        self._inspector = Inspector(hash_store, families, open_file)
+        self._converted = converted
+        self._on_change = on_change
+        self._inspector = Inspector(hash_store, families, open_file, converted)
         self._pool = HashPool(self._hashed, threads=hash_threads, open_file=open_file)
         self._watcher = Watcher(
-            self._folders, interval_s=scan_interval_s, scan=self._scan, on_change=on_change
+            self._folders, interval_s=scan_interval_s, scan=self._scan, on_change=self._changed
         )
         self._lock = threading.Lock()
         self._records: dict[str, Record] = {}
@@ -113,12 +119,16 @@ class Registry:
         loop. Raises ModelNotFound when it is gone, ModelBusy when it still moves.
         """
         current = self._snapshot.by_path.get(entry.path)
-        if current is not None and self._is_unchanged(entry.path):
+        if (
+            current is not None
+            and not moves(entry.path, current, self._waiting)
+            and all(map(self._is_unchanged, paths_of(current, self._records)))
+        ):
             return current
         deadline = time.monotonic() + 2 * self._settle_s
         pause_s = self._scan()
         while (
-            entry.path in self._waiting
+            moves(entry.path, self._snapshot.by_path.get(entry.path), self._waiting)
             and time.monotonic() < deadline
             and not self._stopping.is_set()
         ):
@@ -131,17 +141,38 @@ class Registry:
         record = self._records.get(entry.path)
         if record is None:
             raise _gone(entry)
-        return CheckpointOnDisk(record.candidate, self._open_file)
+        candidate = record.conversion or record.candidate
+        return CheckpointOnDisk(candidate, self._open_file, record.overrides)
 
     def mark_broken(self, entry: Entry, reason: str) -> None:
-        """Using it showed that it is broken. It stays so until its files change."""
+        """Using it showed that it is broken, until its files or its components' change."""
         with self._lock:
             record = self._records.get(entry.path)
             if record is None or entry.key not in self._snapshot.keys:
                 return
-            recognition = msgspec.structs.replace(record.recognition, reason=reason)
-            broken = dataclasses.replace(record, recognition=recognition)
-            self._publish({**self._records, entry.path: broken})
+            self._publish({**self._records, entry.path: broken(record, entry, reason)})
+
+    def identify(self, entry: Entry) -> Entry:
+        """The entry with its SHA-256, hashed in the calling thread if need be; without it when the
+        files cannot be read, or change. Raises ModelNotFound.
+        """
+        record = self._records.get(entry.path)
+        if record is None:
+            raise _gone(entry)
+        self._hashed([self._pool.hash_one(job) for job in self._inspector.missing_hashes(record)])
+        return self._current(entry)
+
+    def take_conversion(self, entry: Entry) -> Entry:
+        """The entry after its pickles were converted. Raises ModelNotFound."""
+        with self._lock:
+            records = {
+                path: self._inspector.with_conversion(record)
+                for path, record in self._records.items()
+            }
+            if records != self._records:
+                self._publish(records)
+            self._store.flush()
+        return self._current(entry)
 
     def rescan(self) -> None:
         """Scan now, in the calling thread."""
@@ -155,13 +186,11 @@ class Registry:
         record = self._records.get(path)
         if record is None:
             return False
-        known = record.candidate
-        now = scan_one(Path(path), Path(known.root))
-        return now is not None and (now.files, now.settings, now.problem) == (
-            known.files,
-            known.settings,
-            known.problem,
-        )
+        known, now = record.candidate, scan_one(Path(path), Path(record.candidate.root))
+        if now is None or self._inspector.has_lost_conversion(record):
+            return False
+        before = known.files, known.settings, known.problem
+        return (now.files, now.settings, now.problem) == before
 
     def _current(self, entry: Entry) -> Entry:
         """What stands for the entry after a scan; equal contents elsewhere will do."""
@@ -207,7 +236,7 @@ class Registry:
                 candidate, self._records.get(candidate.path)
             )
         for path, record in records.items():
-            if record.recognition.passing:
+            if record.recognition.passing or self._inspector.has_lost_conversion(record):
                 records[path] = self._inspector.look_into(record.candidate, record)
         self._submit(records, now)
         return records
@@ -243,6 +272,20 @@ class Registry:
                     record, hash_failure=reason, retry_at=self._clock() + _RETRY_S
                 )
         return self._inspector.identified(record)
+
+    def drop_conversions(self) -> None:
+        """Remove those whose originals are gone or changed, once what there is is known."""
+        if self._converted is None or self._waiting:
+            return
+        wanted = wanted_conversions(self._records.values())
+        if wanted is not None and all(folder.is_dir() for folder in self._folders):
+            self._converted.drop_all_but(wanted)
+
+    def _changed(self) -> None:
+        """On the watching thread, after something was published."""
+        self.drop_conversions()
+        if self._on_change is not None:
+            self._on_change()
 
     def _publish(self, records: dict[str, Record]) -> None:
         before = self._snapshot

@@ -10,8 +10,8 @@ import json
 import math
 from typing import Any, BinaryIO
 
-from onebox.core.contracts import TensorInfo
 from onebox.core.errors import ModelBroken
+from onebox.core.on_disk import TensorInfo
 
 MAX_HEADER_BYTES = 100_000_000
 _LENGTH_BYTES = 8

@@ -62,11 +62,10 @@ class Admission:
         """
         self._check_caller(caller)
         self._check_queues(worker, key, model_name)
-        now = self._clock()
-        for pace in (self._workers[worker], self._models[key], self._callers[caller]):
-            pace.entered(now)
-        self._waiting[worker, key] += 1
-        return Ticket(self, worker, key, caller)
+        self._callers[caller].entered(self._clock())
+        ticket = Ticket(self, caller)
+        ticket.go_to(worker, key)
+        return ticket
 
     @contextlib.contextmanager
     def lobby(self) -> Iterator[None]:
@@ -135,27 +134,34 @@ class Admission:
         bounded = min(max(seconds, MIN_RETRY_S), MAX_RETRY_S)
         return bounded * (1 + JITTER * self._jitter())
 
-    def _started(self, ticket: Ticket) -> None:
+    def _queued(self, ticket: Ticket) -> None:
+        now = self._clock()
+        for pace in self._paces(ticket):
+            pace.entered(now)
+        self._waiting[ticket.worker, ticket.key] += 1
+
+    def _started(self, ticket: Ticket, *, first: bool) -> None:
         for pace in self._paces(ticket):
             pace.running += 1
+        self._callers[ticket.caller].running += first
         self._stop_waiting(ticket)
 
-    def _closed(self, ticket: Ticket, *, was_running: bool, ok: bool) -> None:
+    def _left(self, ticket: Ticket, *, was_running: bool, ok: bool) -> None:
         now = self._clock()
         for pace in self._paces(ticket):
             pace.ended(now, was_running=was_running, ok=ok)
         if not was_running:
             self._stop_waiting(ticket)
+
+    def _closed(self, ticket: Ticket, *, was_running: bool, ok: bool) -> None:
+        pace = self._callers[ticket.caller]
+        pace.ended(self._clock(), was_running=was_running, ok=ok)
         # There may be any number of callers over time; workers and checkpoints are few.
-        if not self._callers[ticket.caller].held:
+        if not pace.held:
             del self._callers[ticket.caller]
 
-    def _paces(self, ticket: Ticket) -> tuple[_Pace, _Pace, _Pace]:
-        return (
-            self._workers[ticket.worker],
-            self._models[ticket.key],
-            self._callers[ticket.caller],
-        )
+    def _paces(self, ticket: Ticket) -> tuple[_Pace, _Pace]:
+        return self._workers[ticket.worker], self._models[ticket.key]
 
     def _stop_waiting(self, ticket: Ticket) -> None:
         place = ticket.worker, ticket.key
@@ -165,29 +171,46 @@ class Admission:
 
 
 class Ticket:
-    """One admitted request. As a `with` block: closed at its end, ok unless it raised."""
+    """One admitted request. As a `with` block: closed at its end, ok unless it raised.
 
-    __slots__ = ("_admission", "_state", "caller", "key", "worker")
+    A request of several parts goes from queue to queue with it, and keeps its caller's place.
+    """
 
-    def __init__(self, admission: Admission, worker: int, key: str, caller: str) -> None:
-        self.worker = worker
-        self.key = key
+    __slots__ = ("_admission", "_ran", "_state", "caller", "key", "worker")
+
+    def __init__(self, admission: Admission, caller: str) -> None:
+        self.worker = 0
+        self.key = ""
         self.caller = caller
         self._admission = admission
-        self._state: Literal["waiting", "running", "closed"] = "waiting"
+        self._ran = False
+        self._state: Literal["between", "waiting", "running", "closed"] = "between"
+
+    def go_to(self, worker: int, key: str) -> None:
+        """Wait for a checkpoint on a worker. What was admitted before is not refused now."""
+        self.worker, self.key, self._state = worker, key, "waiting"
+        self._admission._queued(self)
 
     def started(self) -> None:
         """It has the device and waits no longer. Only the first call counts."""
         if self._state == "waiting":
             self._state = "running"
-            self._admission._started(self)
+            self._admission._started(self, first=not self._ran)
+            self._ran = True
+
+    def leave(self, ok: bool) -> None:
+        """This part of it is over; `ok` when it ran to its end. Only the first call counts."""
+        if self._state in ("waiting", "running"):
+            was_running = self._state == "running"
+            self._state = "between"
+            self._admission._left(self, was_running=was_running, ok=ok)
 
     def close(self, ok: bool) -> None:
         """It is over; `ok` when it ran to its end. Only the first call counts."""
+        self.leave(ok)
         if self._state != "closed":
-            was_running = self._state == "running"
             self._state = "closed"
-            self._admission._closed(self, was_running=was_running, ok=ok)
+            self._admission._closed(self, was_running=self._ran, ok=ok)
 
     def __enter__(self) -> Ticket:
         return self

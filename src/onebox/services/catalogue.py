@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from onebox.core.contracts import Entry
+from onebox.core.errors import InvalidInput, TaskNotSupported
+from onebox.core.plugins import TASKS
+from onebox.core.stages import Stage
 from onebox.registry.registry import Registry
 
 # Of a loaded checkpoint the files are looked at again only after so long: hundreds of requests a
@@ -19,35 +23,89 @@ class Catalogue:
 
     Args:
         is_loaded: whether the bundle of an entry's key is in memory, so that nothing is read.
+        convert: makes of a pickle what can be used, within some seconds, and gives back the entry.
     """
 
     def __init__(
         self,
         registry: Registry,
         is_loaded: Callable[[str], bool],
+        convert: Callable[[Entry, float | None], Awaitable[Entry]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
         self._is_loaded = is_loaded
+        self._convert = convert
         self._clock = clock
         self._checked: dict[str, float] = {}
 
-    async def find(self, task_name: str, model: str | None) -> Entry:
+    async def find(
+        self, task_name: str, model: str | None, *, timeout_s: float | None = None
+    ) -> Entry:
         """The checkpoint for a task; the task's default when no model is named.
 
-        Raises ModelNotFound, ModelBusy (it is being written), InvalidInput (there is no default).
+        A pickle is converted first. Raises ModelNotFound, ModelBusy (it is being written),
+        InvalidInput (there is no default), TaskNotSupported (nothing here can do it), and what a
+        conversion raises.
         """
         if model is None:
-            return await self._fresh(self._registry.default_for(task_name))
-        return await self._fresh(self._registry.resolve(model, task=task_name))
+            self._require_any(task_name)
+            entry = await self._fresh(self._registry.default_for(task_name))
+        else:
+            entry = await self._fresh(self._registry.resolve(model, task=task_name))
+        return await self._convert(entry, timeout_s)
+
+    async def for_stage(self, stage: Stage, *, timeout_s: float | None = None) -> Entry:
+        """The checkpoint for a part of a request. Raises as `find` does."""
+        if stage.model is not None:
+            return await self.find(stage.task, stage.model, timeout_s=timeout_s)
+        able = [entry for entry in self.entries() if stage.task in entry.tasks]
+        if stage.fits is not None or stage.prefers is not None:
+            able = [entry for entry in able if entry.status != "broken"]
+        if stage.fits is not None:
+            able = [entry for entry in able if stage.fits(entry)]
+        if not able and stage.needs:
+            raise TaskNotSupported(stage.needs, param="model", details={"task": stage.task})
+        if not able or (stage.fits is None and stage.prefers is None):
+            return await self.find(stage.task, None, timeout_s=timeout_s)
+        chosen = self.first_of(able, stage.task, stage.prefers)
+        return await self._convert(await self._fresh(chosen), timeout_s)
+
+    def first_of(
+        self, able: Sequence[Entry], task_name: str, prefers: Callable[[Entry], bool] | None
+    ) -> Entry:
+        """The task's default if it is among these, else the first one that is preferred."""
+        with contextlib.suppress(InvalidInput):  # there is none
+            default = self._registry.default_for(task_name)
+            if default in able:
+                return default
+        return next(filter(prefers, able), able[0]) if prefers else able[0]
 
     async def named(self, model: str) -> Entry:
         """The checkpoint of that name. Raises as `find` does."""
+        return await self._convert(await self.listed(model), None)
+
+    async def listed(self, model: str) -> Entry:
+        """The checkpoint of that name; a pickle is not converted. Raises as `find` does."""
         return await self._fresh(self._registry.resolve(model))
+
+    def entries(self) -> list[Entry]:
+        """All checkpoints as last seen, sorted by name."""
+        return self._registry.entries()
 
     def mark_broken(self, entry: Entry, reason: str) -> None:
         """Using it showed that it is broken."""
         self._registry.mark_broken(entry, reason)
+
+    def _require_any(self, task_name: str) -> None:
+        """Raises TaskNotSupported with what to install, where a task tells that."""
+        needs = TASKS[task_name].needs if task_name in TASKS else ""
+        if needs and not any(task_name in entry.tasks for entry in self.entries()):
+            raise TaskNotSupported(
+                f"no model here can do {task_name}; install {needs}",
+                param="model",
+                details={"task": task_name, "candidates": []},
+            )
 
     async def _fresh(self, entry: Entry) -> Entry:
         now = self._clock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import re
@@ -32,7 +33,7 @@ class StoredFile:
 
 
 class FileStore:
-    """Keeps artifacts under random names and hands out links that expire.
+    """Keeps artifacts under random names and hands out links that expire. Safe from any thread.
 
     Args:
         secret: what the links are signed with (a key derived from it is used, never itself).
@@ -84,5 +85,7 @@ class FileStore:
     def _delete_expired(self) -> None:
         oldest = self._clock() - self._ttl_s
         for path in self._folder.iterdir():
-            if path.stat().st_mtime < oldest:
-                path.unlink(missing_ok=True)
+            # Another thread may have deleted it, or have given it its name.
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_mtime < oldest:
+                    path.unlink()

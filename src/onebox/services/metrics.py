@@ -18,6 +18,7 @@ T = TypeVar("T", Counter, Gauge, Histogram)
 ROUTE_LABELS = ("route", "method", "status")
 WORKER_LABELS = ("device", "worker")
 HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+CONFIDENCE_BUCKETS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 1)
 
 
 class Metrics:
@@ -80,6 +81,13 @@ class Metrics:
             buckets=HTTP_BUCKETS,
             registry=self._registry,
         )
+        self._confidence = Histogram(
+            "onebox_prediction_confidence",
+            "How sure a model was of its result, where it tells.",
+            ("task", "model"),
+            buckets=CONFIDENCE_BUCKETS,
+            registry=self._registry,
+        )
         self._registry.register(_WorkerCollector(clients))
 
     def entered(self, route: str, method: str) -> None:
@@ -102,6 +110,10 @@ class Metrics:
         self._child(self._inference, task, model).observe(timing.run_s)
         if timing.load_s:
             self._child(self._loads, model).observe(timing.load_s)
+
+    def confidence(self, task: str, model: str, value: float) -> None:
+        """How sure the model was of a result, from 0 to 1."""
+        self._child(self._confidence, task, model).observe(value)
 
     def tokens(self, model: str, counts: Mapping[str, int]) -> None:
         """What a text took: numbers by kind."""

@@ -54,7 +54,7 @@ class Residency:
         device = client.hello.device
         frame = Load(
             id=secrets.token_hex(8),
-            entry=entry,
+            entry=entry.as_loaded(),
             caller=caller,
             timeout_s=timeout_s,
             estimate_bytes=await self._weights(entry, device),

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from onebox.core.contracts import Priority
 from onebox.core.errors import RequestIdTaken, RequestNotFound
 from onebox.runtime.wire import Event, Loading, Progress, Started
+from onebox.services.admission import Ticket
 
 
 @dataclass(slots=True, eq=False)
@@ -24,6 +25,7 @@ class RunningRequest:
         started: whether it has, or had, the device.
         loading: the fraction of the weights that is in memory, while they are being loaded.
         on_cancel: called once by `cancel`; tells whoever works on it.
+        ticket: its place in the queues, from its first part to its end.
     """
 
     id: str
@@ -42,6 +44,12 @@ class RunningRequest:
     loading: float | None = None
     cancelled: bool = False
     on_cancel: Callable[[], None] | None = None
+    ticket: Ticket | None = None
+
+    def queued(self) -> None:
+        """It waits at a worker, with all of its steps, or those of its next part, before it."""
+        self.state, self.loading, self.started = "queued", None, False
+        self.step = self.steps = 0
 
     def observe(self, event: Event) -> None:
         """Follow what the worker tells."""

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
+from onebox.core.errors import QueueFull
 from onebox.core.media import MediaRef, Spool
 from onebox.core.results import Artifact
 from onebox.runtime.wire import SPOOL_ABOVE_BYTES
+
+# Of all requests that wait or run: their files are in memory as long as that.
+MAX_HELD_BYTES = 1024**3
+RETRY_S = 5.0
 
 
 class Spooling:
@@ -18,6 +24,27 @@ class Spooling:
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
+        self._held_bytes = 0
+
+    @contextlib.contextmanager
+    def room(self, request: BaseModel, *, may_refuse: bool = True) -> Iterator[None]:
+        """For a request's large binary parts, which the gateway holds until it ends.
+
+        One that is alone may have any size. Raises QueueFull.
+        """
+        size, held = _large_bytes(request), self._held_bytes
+        if may_refuse and size and held and held + size > MAX_HELD_BYTES:
+            raise QueueFull(
+                f"the requests that wait or run have brought {held} bytes of files, at most "
+                f"{MAX_HELD_BYTES} are held; try again later",
+                details={"waiting": held, "max": MAX_HELD_BYTES, "queue": "uploads"},
+                retry_after_s=RETRY_S,
+            )
+        self._held_bytes += size
+        try:
+            yield
+        finally:
+            self._held_bytes -= size
 
     def discard(self, spooled: list[str]) -> None:
         for spool_id in spooled:
@@ -64,6 +91,13 @@ class Spooling:
             )
             for artifact in artifacts
         )
+
+
+def _large_bytes(request: BaseModel) -> int:
+    parts = (
+        part for _, value in request for part in (value if isinstance(value, list) else [value])
+    )
+    return sum(len(part.data) for part in parts if _is_large(part))
 
 
 def _is_large(value: Any) -> bool:

@@ -38,6 +38,11 @@ def test_a_broken_model_tells_why() -> None:
     assert row(BROKEN, "5 B") == ("b", "-", "5 B", "broken", "no header", "-")
 
 
+def test_a_pickle_that_nobody_used_yet_tells_when_its_tasks_come_out() -> None:
+    unconverted = msgspec.structs.replace(CHAT, tasks=(), unconverted=True)
+    assert "on first use" in row(unconverted, "5 B")[4]
+
+
 def test_what_to_know_about_a_licence_has_a_line_of_its_own() -> None:
     unclear = msgspec.structs.replace(
         CHAT, name="voice", overrides={"licence": "unclear", "licence_note": "for\x1b tests"}

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from onebox.core.contracts import Bundle, Device, Entry, Family, Match, OnDisk
+from onebox.core.contracts import Bundle, Device, Entry, Family
 from onebox.core.errors import ModelBroken
+from onebox.core.on_disk import Match, OnDisk
 from onebox.registry import HashStore, Registry
 
 TASKS = {"fake": ("text-to-image",), "fake-lm": ("chat",)}
@@ -110,7 +111,7 @@ class Bench:
             "task_aliases": {},
             "default_models": {},
             "families": {"fake": self.family},
-            "tasks_of": lambda family: TASKS[family],
+            "tasks_of": lambda family, own: TASKS[family],
             "open_file": self.disk,
             "clock": self.clock,
             "settle_s": 0.5,

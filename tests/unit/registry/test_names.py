@@ -171,6 +171,15 @@ def test_a_shipped_alias_follows_the_task_that_was_asked_for() -> None:
     assert nearest(names, "dall-e-2", task="speech")
 
 
+def test_a_shipped_alias_finds_the_only_model_for_the_task_among_many_of_its_own() -> None:
+    painter = entry("painter", tasks=("text-to-image", "inpainting"))
+    other = entry("other", tasks=("text-to-image",))
+    names = index(painter, other, task_aliases={"dall-e-2": "text-to-image"})
+    assert names.resolve("dall-e-2", task="inpainting") is painter
+    with pytest.raises(ModelNotFound, match="other, painter"):
+        names.resolve("dall-e-2", task="text-to-image")
+
+
 def test_a_broken_copy_does_not_hide_a_sound_one() -> None:
     sound = entry("a", A)
     assert index(sound, entry("b", A, status="broken")).resolve(A) is sound

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from onebox.core.contracts import Family, Match, OnDisk
+from onebox.core.contracts import Family
+from onebox.core.on_disk import Match, OnDisk
 from onebox.registry.on_disk import CheckpointOnDisk
 from onebox.registry.recognition import Recognition, recognise, recogniser_version
 from onebox.registry.scanner import scan_one

@@ -35,7 +35,8 @@ def create_registry(
 ) -> Registry:
     return Registry(
         [folder], store, scan_interval_s=interval_s, aliases={}, task_aliases={}, default_models={},
-        on_change=listener, families={"fake": FakeFamily()}, tasks_of=TASKS.__getitem__,
+        on_change=listener, families={"fake": FakeFamily()},
+        tasks_of=lambda family, own: TASKS[family],
         settle_s=0.05,
     )  # fmt: skip
 

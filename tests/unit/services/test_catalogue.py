@@ -49,8 +49,15 @@ class Shelf:
     def __init__(self) -> None:
         self.now = 100.0
         self.loaded: set[str] = set()
+        self.conversions: list[tuple[str, float | None]] = []
         self.registry = FakeRegistry("a", "b", "default-chat")
-        self.catalogue = Catalogue(self.registry, self.loaded.__contains__, lambda: self.now)
+        self.catalogue = Catalogue(
+            self.registry, self.loaded.__contains__, self.convert, lambda: self.now
+        )
+
+    async def convert(self, found: Entry, timeout_s: float | None) -> Entry:
+        self.conversions.append((found.name, timeout_s))
+        return msgspec.structs.replace(found, kind="converted")
 
     def find(self, model: str | None) -> Entry:
         return asyncio.run(self.catalogue.find("chat", model))
@@ -110,6 +117,17 @@ def test_each_one_is_looked_at_for_itself(shelf):
 def test_what_changed_on_disk_is_what_is_found(shelf):
     shelf.registry.on_look = lambda found: msgspec.structs.replace(found, key="new", size_bytes=2)
     assert (shelf.find("a").key, shelf.find("a").size_bytes) == ("new", 2)
+
+
+def test_a_pickle_is_converted_before_it_is_found(shelf):
+    assert shelf.find("a").kind == "converted"
+    assert asyncio.run(shelf.catalogue.named("b")).kind == "converted"
+    assert shelf.conversions == [("a", None), ("b", None)]
+
+
+def test_a_conversion_is_waited_for_no_longer_than_the_request_may_take(shelf):
+    asyncio.run(shelf.catalogue.find("chat", None, timeout_s=3.0))
+    assert shelf.conversions == [("default-chat", 3.0)]
 
 
 def test_a_look_that_fails_is_no_look(shelf):

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from jose import jwt
@@ -96,3 +97,14 @@ def test_old_files_are_deleted_and_their_links_refused(store, folder):
     with pytest.raises(Unauthorized):
         store.open(old)
     assert [path.name for path in folder.iterdir()] == [store.open(new).path.name]
+
+
+def test_many_threads_may_store_while_old_files_are_deleted(store, folder):
+    for number in range(300):
+        old = folder / f"{number:032x}.png"
+        old.write_bytes(b"old")
+        os.utime(old, (0, 0))
+    with ThreadPoolExecutor(8) as pool:
+        links = list(pool.map(store.put, [PICTURE] * 32))
+    assert len({store.open(link).path for link in links}) == 32
+    assert len(list(folder.iterdir())) == 32

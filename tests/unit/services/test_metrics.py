@@ -11,7 +11,7 @@ PROMISED = """
 http_requests_total http_request_duration_seconds http_requests_active
 onebox_predictions_total onebox_inference_duration_seconds onebox_model_load_seconds
 onebox_model_loaded onebox_queue_depth onebox_device_memory_bytes
-onebox_memory_returned_bytes_total onebox_worker_starts_total
+onebox_memory_returned_bytes_total onebox_worker_starts_total onebox_prediction_confidence
 """
 
 
@@ -48,6 +48,14 @@ def test_predictions_are_counted_by_their_end(metrics):
     found = samples(metrics)
     assert found["onebox_predictions_total", "chat", "m", "ok"] == 2
     assert found["onebox_predictions_total", "chat", "m", "queue_full"] == 1
+
+
+def test_confidence_is_counted_by_task_and_model(metrics):
+    for value in (0.5, 0.97):
+        metrics.confidence("cutout", "m", value)
+    found = samples(metrics)
+    assert found["onebox_prediction_confidence_sum", "cutout", "m"] == pytest.approx(1.47)
+    assert found["onebox_prediction_confidence_bucket", "0.95", "cutout", "m"] == 1
 
 
 def test_a_load_is_only_counted_when_there_was_one(metrics):

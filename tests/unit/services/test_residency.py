@@ -126,6 +126,13 @@ class TestLoad:
         (frame,) = house.client.orders()
         assert (frame.timeout_s, frame.caller, frame.estimate_bytes) == (given, "key:1", 480)
 
+    def test_a_worker_is_told_where_a_converted_one_lies(self, house):
+        converted = entry(loaded_from="/data/converted/a.safetensors")
+        (end,) = run(house.load(converted))
+        (frame,) = house.client.orders()
+        assert (frame.entry.path, frame.entry.key) == ("/data/converted/a.safetensors", "a")
+        assert end.entry.path == "/m/a"
+
     def test_a_load_that_fails_raises(self, house):
         house.client.script = [Loading("", 0.5), Failed("", "model_too_large", "needs 9")]
         with pytest.raises(ModelTooLarge, match="needs 9"):

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 from pydantic import BaseModel
 
-from onebox.core.contracts import Device, Entry, Family, Match, OnDisk, RunContext, Task
+from onebox.core.contracts import Device, Entry, Family, RunContext, Task
 from onebox.core.errors import ModelNotFound
+from onebox.core.on_disk import Match, OnDisk
 from onebox.core.results import Output
 from onebox.services.footprints import Footprints
 from onebox.services.sizing import Sizing, Weights, Working

@@ -1,0 +1,36 @@
+"""What an entry depends on beside its own files, and what may be on its way to it. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Mapping
+
+import msgspec
+
+from onebox.core.contracts import Entry
+from onebox.registry.components import is_source, lacks_parts
+from onebox.registry.snapshot import Record
+
+
+def paths_of(entry: Entry, records: Mapping[str, Record]) -> list[str]:
+    """Where it lies, and what it takes components from."""
+    used = entry.components and [
+        path
+        for path, record in records.items()
+        if is_source((record.conversion or record.candidate).path, entry)
+    ]
+    return [entry.path, *used]
+
+
+def moves(path: str, current: Entry | None, waiting: Collection[str]) -> bool:
+    """Whether what lies there, or what it lacks, may be on its way."""
+    lacks = current is not None and lacks_parts(current)
+    return path in waiting or (lacks and bool(waiting))
+
+
+def broken(record: Record, entry: Entry, reason: str) -> Record:
+    """The record after using the entry showed that it, or one of its components, is broken."""
+    if entry.components:
+        return dataclasses.replace(record, failure=(entry.key, reason))
+    recognition = msgspec.structs.replace(record.recognition, reason=reason)
+    return dataclasses.replace(record, recognition=recognition)
