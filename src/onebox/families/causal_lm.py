@@ -5,17 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from onebox.core.contracts import (
-    DTYPE_BYTES,
-    Bundle,
-    Device,
-    Entry,
-    Family,
-    GgufHeader,
-    Match,
-    OnDisk,
-)
+from onebox.core.contracts import DTYPE_BYTES, Bundle, Device, Entry, Family
 from onebox.core.errors import ModelBroken
+from onebox.core.on_disk import GgufHeader, Match, OnDisk
 from onebox.core.plugins import FAMILIES
 from onebox.core.remote_code import refuse_remote_code
 from onebox.core.weight_sizes import bytes_as

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from onebox.core.contracts import Bundle, Device, Entry, Family, Match, OnDisk
+from onebox.core.contracts import Bundle, Device, Entry, Family
 from onebox.core.errors import ModelBroken
+from onebox.core.on_disk import Match, OnDisk
 from onebox.core.plugins import FAMILIES
 from onebox.core.remote_code import refuse_remote_code
 from onebox.families.text_encoder import encoder_bytes

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from onebox.core.contracts import Bundle, Device, Entry, Family, Match, OnDisk
+from onebox.core.contracts import Bundle, Device, Entry, Family
 from onebox.core.errors import ModelBroken
+from onebox.core.on_disk import Match, OnDisk
 from onebox.core.plugins import FAMILIES
 from onebox.core.remote_code import refuse_remote_code
 from onebox.families.causal_lm import TASKS, folder_bytes, load_bundle

@@ -8,7 +8,8 @@ from onebox.audio.transcription.checkpoints import (
     weight_bytes,
     window_facts,
 )
-from onebox.core.contracts import Bundle, Device, Entry, Family, Match, OnDisk
+from onebox.core.contracts import Bundle, Device, Entry, Family
+from onebox.core.on_disk import Match, OnDisk
 from onebox.core.plugins import FAMILIES
 from onebox.language.checkpoints.checkpoint_files import class_name
 

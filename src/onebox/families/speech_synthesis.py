@@ -15,8 +15,9 @@ from onebox.audio.synthesis.loading import (
     SPEAKERS,
     VOCODER,
 )
-from onebox.core.contracts import Bundle, Device, Entry, Family, Match, OnDisk
+from onebox.core.contracts import Bundle, Device, Entry, Family
 from onebox.core.errors import ModelBroken
+from onebox.core.on_disk import Match, OnDisk
 from onebox.core.plugins import FAMILIES
 from onebox.core.remote_code import refuse_remote_code
 from onebox.core.weight_sizes import bytes_as

@@ -4,7 +4,8 @@ as plain ones of transformers.
 
 from __future__ import annotations
 
-from onebox.core.contracts import Bundle, Device, Entry, Family, Match, OnDisk
+from onebox.core.contracts import Bundle, Device, Entry, Family
+from onebox.core.on_disk import Match, OnDisk
 from onebox.core.plugins import FAMILIES
 from onebox.core.remote_code import refuse_remote_code
 from onebox.core.weight_sizes import bytes_as

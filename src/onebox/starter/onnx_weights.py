@@ -15,13 +15,15 @@ _PACKAGE = "onebox.onnx"
 _MESSAGES = {
     "Tensor": (("*dims", 1, "int64"), ("data_type", 2, "int32"), ("name", 8, "string"),
                ("raw_data", 9, "bytes")),
-    "Attribute": (("name", 1, "string"), ("f", 2, "float"), ("*ints", 8, "int64")),
+    "Attribute": (("name", 1, "string"), ("f", 2, "float"), ("i", 3, "int64"), ("t", 5, "Tensor"),
+                  ("*ints", 8, "int64")),
     "Node": (("*input", 1, "string"), ("*output", 2, "string"), ("op_type", 4, "string"),
              ("*attribute", 5, "Attribute")),
     "Graph": (("*node", 1, "Node"), ("*initializer", 5, "Tensor")),
     "Model": (("graph", 7, "Graph"),),
 }  # fmt: skip
-_FLOAT = 1
+# What `data_type` says of float32.
+FLOAT = 1
 
 
 class Convolution(NamedTuple):
@@ -39,30 +41,27 @@ class OnnxWeights(NamedTuple):
         that they fold something into, but not the biases.)
     embeddings: names of tables that rows are taken from.
     slopes: of the leaky ReLUs, in their order.
+    order: weight and bias of every convolution that has both, in the order in which they run.
     """
 
     tensors: Mapping[str, Any]
     convolutions: Mapping[str, Convolution]
     embeddings: tuple[str, ...]
     slopes: tuple[float, ...]
+    order: tuple[tuple[str, str], ...]
 
 
 def read_onnx(path: Path) -> OnnxWeights:
     """Raises ModelBroken when it is not an ONNX file with its weights inside."""
     import numpy as np
-    from google.protobuf.message import DecodeError
 
-    model = _model_class()()
-    try:
-        model.ParseFromString(path.read_bytes())
-    except DecodeError as error:
-        raise ModelBroken(f"{path.name} is not an ONNX file ({error})") from error
+    graph = read_graph(path)
     tensors = {
         tensor.name: np.frombuffer(tensor.raw_data, "<f4").reshape(tuple(tensor.dims))
-        for tensor in model.graph.initializer
-        if tensor.data_type == _FLOAT
+        for tensor in graph.initializer
+        if tensor.data_type == FLOAT
     }
-    nodes = model.graph.node
+    nodes = graph.node
     return OnnxWeights(
         tensors,
         dict(_convolution(node) for node in nodes if _is_biased_convolution(node)),
@@ -70,7 +69,24 @@ def read_onnx(path: Path) -> OnnxWeights:
             node.input[0] for node in nodes if node.op_type == "Gather" and node.input[0] in tensors
         ),
         tuple(_attributes(node)["alpha"].f for node in nodes if node.op_type == "LeakyRelu"),
+        tuple(
+            (node.input[1], node.input[2])
+            for node in nodes
+            if node.op_type == "Conv" and len(node.input) == 3
+        ),
     )
+
+
+def read_graph(path: Path) -> Any:
+    """The message of the file's graph, with the fields named above. Raises ModelBroken."""
+    from google.protobuf.message import DecodeError
+
+    model = _model_class()()
+    try:
+        model.ParseFromString(path.read_bytes())
+    except DecodeError as error:
+        raise ModelBroken(f"{path.name} is not an ONNX file ({error})") from error
+    return model.graph
 
 
 def _is_biased_convolution(node: Any) -> bool:

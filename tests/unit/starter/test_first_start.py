@@ -41,7 +41,7 @@ def test_what_is_missing_is_fetched_by_a_child(settings: Settings, tmp_path: Pat
         first_start.wait(PATIENCE_S)
     assert (tmp_path / "pid").is_file()
     assert [line["models"] for line in logs] == [
-        ["SmolLM2-135M-Instruct", "all-MiniLM-L6-v2", "whisper-tiny.en"]
+        ["SmolLM2-135M-Instruct", "all-MiniLM-L6-v2", "whisper-tiny.en", "u2netp"]
     ]
 
 

@@ -214,7 +214,7 @@ def test_what_has_no_clear_licence_comes_only_when_asked_for() -> None:
 
 def test_a_first_start_fetches_a_model_to_talk_with_first() -> None:
     tasks = [starter.task for starter in chosen_starters(include_unclear=False)]
-    assert tasks == ["chat", "embeddings", "transcription"]
+    assert tasks == ["chat", "embeddings", "transcription", "cutout"]
 
 
 def test_every_starter_has_what_a_person_wants_to_know() -> None:

@@ -1,0 +1,1 @@
+"""Cutting out: models that tell what of a picture is in the foreground, or of a label."""
