@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import os
 from dataclasses import dataclass
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from pydantic import SecretStr
 
 from onebox.core.contracts import TaskDefaults
-from onebox.core.errors import AppError
+from onebox.core.errors import ConfigurationError
 from onebox.core.media import Spool
 from onebox.core.plugins import load_plugins
 from onebox.core.settings import DEFAULT_ALIASES, Settings
@@ -27,13 +26,17 @@ from onebox.services.admission import Admission
 from onebox.services.authenticator import Authenticator, stored_secret
 from onebox.services.background import Background
 from onebox.services.catalogue import Catalogue
+from onebox.services.companions import Companions
+from onebox.services.data_dir import lock_data_dir
 from onebox.services.database import Database, sqlite_url
+from onebox.services.dispatch import Dispatch
 from onebox.services.files import FileStore
 from onebox.services.footprints import Footprints
 from onebox.services.inference import Inference
 from onebox.services.live_sessions import LiveSessions
 from onebox.services.metrics import Metrics
 from onebox.services.models import ModelControl
+from onebox.services.pickles.conversion import Conversion, converted_store, create_conversion
 from onebox.services.preload import Preloader
 from onebox.services.remote_media import RemoteMedia
 from onebox.services.residency import Residency
@@ -43,12 +46,6 @@ from onebox.services.sizing import Sizing
 
 ADMIN_KEY_FILE = "admin.key"
 LINK_SECRET_FILE = "links.key"
-
-
-class ConfigurationError(AppError):
-    """The server cannot start with these settings."""
-
-    code = "configuration_error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +61,7 @@ class Services:
     running: RunningRequests
     live: LiveSessions
     catalogue: Catalogue
+    conversion: Conversion
     inference: Inference
     residency: Residency
     models: ModelControl
@@ -88,6 +86,7 @@ class Services:
 
     async def close(self) -> None:
         await self.preloader.close()
+        await self.conversion.close()
         await self.pool.close(self.settings.shutdown_grace)
         await self.background.close()
         await asyncio.to_thread(self.registry.stop)
@@ -102,7 +101,7 @@ def build_services(settings: Settings) -> Services:
     """Raises ConfigurationError when the data folder is taken or the settings are unsafe."""
     load_plugins()
     settings.data_dir.mkdir(parents=True, exist_ok=True)
-    lock = _lock_data_dir(settings)
+    lock = lock_data_dir(settings.data_dir)
     key = _generated_key(settings)
     spool = Spool(settings.data_dir / "spool")
     spool.clear()
@@ -123,7 +122,8 @@ def build_services(settings: Settings) -> Services:
         max_per_caller=settings.max_per_caller,
     )
     running = RunningRequests()
-    catalogue = Catalogue(registry, pool.has_loaded)
+    conversion = create_conversion(settings, registry)
+    catalogue = Catalogue(registry, pool.has_loaded, conversion.converted)
     defaults = TaskDefaults(
         settings.default_inference_steps,
         settings.default_guidance_scale,
@@ -142,14 +142,13 @@ def build_services(settings: Settings) -> Services:
         running=running,
         live=LiveSessions(max_per_caller=settings.max_per_caller),
         catalogue=catalogue,
+        conversion=conversion,
         inference=Inference(
             catalogue,
-            pool,
-            spool,
+            Companions(catalogue),
+            Dispatch(pool, spool, admission, sizing),
             metrics,
-            admission,
             running,
-            sizing,
             defaults,
             timeout_s=settings.request_timeout,
             log_prompts=settings.log_prompts,
@@ -187,6 +186,7 @@ def build_registry(settings: Settings, hash_store: HashStore) -> Registry:
         aliases=settings.model_aliases,
         task_aliases=DEFAULT_ALIASES,
         default_models=settings.default_models,
+        converted=converted_store(settings),
     )
 
 
@@ -258,21 +258,6 @@ def _create_client(
         log_level=settings.log_level,
         log_format=settings.log_format,
     )
-
-
-def _lock_data_dir(settings: Settings) -> FileLock:
-    lock = FileLock(settings.data_dir / "lock")
-    holder = settings.data_dir / "lock.pid"
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        pid = holder.read_text(encoding="utf-8").strip() if holder.is_file() else "unknown"
-        raise ConfigurationError(
-            f"{settings.data_dir} is in use by another Onebox (process {pid}); "
-            "stop it, or set DATA_DIR"
-        ) from None
-    holder.write_text(f"{os.getpid()}\n", encoding="utf-8")
-    return lock
 
 
 def _generated_key(settings: Settings) -> str | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +19,10 @@ from PIL import Image
 from onebox.starter.shapes_score import dominant_colours
 from tests.e2e.conftest import APP
 from tests.support.server import API_KEY, ROOT, Server, running_server
-from tests.support.starter import minilm_folder, voice_folder, whisper_folder
+from tests.support.starter import minilm_folder, u2netp_folder, voice_folder, whisper_folder
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CUP = ROOT / "tests" / "data" / "cutouts" / "coffee.png"
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +33,27 @@ def speech_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     data_dir = tmp_path_factory.mktemp("speech") / "data"
     with running_server(data_dir, whisper, command=APP, MODEL_DIRS=folders) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def picture_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """With the model that draws, and the one that cuts out."""
+    models = u2netp_folder()
+    data_dir = tmp_path_factory.mktemp("pictures") / "data"
+    folders = f"{ROOT / 'ai-models'},{models}"
+    with running_server(data_dir, models, command=APP, MODEL_DIRS=folders) as running:
+        yield running
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    """A folder with the pictures that the README speaks of; the mask's left half is transparent."""
+    Image.new("RGB", (256, 256), "white").save(tmp_path / "picture.png")
+    mask = Image.new("RGBA", (256, 256), "white")
+    mask.paste((0, 0, 0, 0), (0, 0, 128, 256))
+    mask.save(tmp_path / "mask.png")
+    shutil.copy(CUP, tmp_path / "cup.png")
+    return tmp_path
 
 
 def blocks(language: str, heading: str) -> list[str]:
@@ -52,6 +76,32 @@ def test_the_sdk_lines_of_the_quick_start(server: Server) -> None:
     names: dict[str, Any] = {"KEY": API_KEY}
     exec(code.replace("http://localhost:8000", server.url), names)
     assert len(names["answer"].data) == 2
+
+
+def test_the_curl_lines_about_images(picture_server: Server, album: Path) -> None:
+    edit, product = blocks("bash", "Images")
+    (item,) = json.loads(_shell(edit, picture_server, album))["data"]
+    edited = Image.open(io.BytesIO(base64.b64decode(item["b64_json"])))
+    assert edited.crop((128, 0, 256, 256)).getcolors() == [(128 * 256, (255, 255, 255))]
+    told = json.loads(_shell(product, picture_server, album))
+    width, height = Image.open(CUP).size
+    assert told["size"] == f"{max(width, height)}x{max(width, height)}"
+    assert told["data"][0]["confidence"] > 0.9
+    assert told["data"][0]["url"].startswith(picture_server.url)
+
+
+def test_the_sdk_lines_about_images(
+    picture_server: Server, album: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code,) = blocks("python", "Images")
+    names: dict[str, Any] = {"KEY": API_KEY}
+    monkeypatch.chdir(album)
+    exec(code.replace("http://localhost:8000", picture_server.url), names)
+    assert names["edited"].size == "256x256"
+    kinds = [kind.removeprefix("image_generation.") for kind, _ in names["events"]]
+    assert kinds == ["partial_image", "partial_image", "completed"]
+    drawn = Image.open(io.BytesIO(base64.b64decode(names["events"][-1][1])))
+    assert dominant_colours(drawn.convert("RGB")) == ("green", "white")
 
 
 def test_the_curl_lines_about_chat(chat_server: Server, tmp_path: Path) -> None:

@@ -9,17 +9,32 @@ from pathlib import Path
 
 import pytest
 
-from onebox.starter.catalogue import JOE, MINILM, SMOLLM2, WHISPER, Starter
+from onebox.starter.catalogue import JOE, MINILM, SMOLLM2, U2NETP, WHISPER, Starter
 from tests.e2e.test_server import command
-from tests.support.starter import minilm_folder, smollm2_folder, voice_folder, whisper_folder
+from tests.support.starter import (
+    minilm_folder,
+    smollm2_folder,
+    u2netp_folder,
+    voice_folder,
+    whisper_folder,
+)
 
-EVERY = {"model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"}
+EVERY = {"model.safetensors", "config.json", "onebox.toml"}
+TEXTS = {"tokenizer.json", "tokenizer_config.json"}
 SENTENCES = {"modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"}
 WANTED = {
-    SMOLLM2.key: {"generation_config.json", "chat_template.jinja", "LICENSE"},
-    MINILM.key: {*SENTENCES, "1_Pooling", "README.md", "special_tokens_map.json", "vocab.txt"},
-    WHISPER.key: {"generation_config.json", "preprocessor_config.json", "LICENSE"},
-    JOE.key: {"MODEL_CARD"},
+    SMOLLM2.key: {*TEXTS, "generation_config.json", "chat_template.jinja", "LICENSE"},
+    MINILM.key: {
+        *TEXTS,
+        *SENTENCES,
+        "1_Pooling",
+        "README.md",
+        "special_tokens_map.json",
+        "vocab.txt",
+    },
+    WHISPER.key: {*TEXTS, "generation_config.json", "preprocessor_config.json", "LICENSE"},
+    JOE.key: {*TEXTS, "MODEL_CARD"},
+    U2NETP.key: set(),
 }
 CASES = [
     pytest.param(starter, folder, id=starter.key)
@@ -27,6 +42,7 @@ CASES = [
         (SMOLLM2, smollm2_folder),
         (MINILM, minilm_folder),
         (WHISPER, whisper_folder),
+        (U2NETP, u2netp_folder),
         (JOE, voice_folder),
     )
 ]
@@ -39,7 +55,7 @@ def test_a_starter_is_a_whole_model_folder_and_nothing_is_left_beside_it(
     models = pulled()
     folder = models / starter.folder
     names = {path.name for path in folder.iterdir()}
-    assert names == EVERY | WANTED[starter.key] | {"onebox.toml"}
+    assert names == EVERY | WANTED[starter.key]
     assert [path.name for path in models.iterdir() if not path.name.startswith(".")] == [
         starter.folder
     ]

@@ -12,8 +12,10 @@ import pytest
 from pydantic import SecretStr
 
 from onebox.services.authenticator import Authenticator
+from tests.families import tiny_models, tiny_transformers
 from tests.families.random_encoders import encoder_models
 from tests.families.tiny_language_models import language_model
+from tests.families.tiny_models import stable_diffusion
 from tests.support.asking import Background
 from tests.support.dummy_plugin import BATCHED, dummy_checkpoint
 from tests.support.server import ADMIN_KEY, Server, running_server
@@ -142,4 +144,41 @@ def encoder_server(encoders: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 @pytest.fixture
 def encoding(encoder_server: Server) -> Iterator[httpx.Client]:
     with encoder_server.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def picture_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """With a tiny random model that draws."""
+    folder = tmp_path_factory.mktemp("drawing")
+    stable_diffusion(folder / "models" / "tiny")
+    with running_server(folder / "data", folder / "models", **ONE_THREAD) as running:
+        yield running
+
+
+@pytest.fixture
+def drawing(picture_server: Server) -> Iterator[httpx.Client]:
+    with picture_server.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def pipelines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiny random pipelines. Tests put more beside them, and leave these two as they were."""
+    folder = tmp_path_factory.mktemp("pipelines")
+    tiny_models.stable_diffusion(folder / "sd")
+    tiny_transformers.flux(folder / "flux")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pipeline_server(pipelines: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    data_dir = tmp_path_factory.mktemp("drawing") / "data"
+    with running_server(data_dir, pipelines, **ONE_THREAD) as running:
+        yield running
+
+
+@pytest.fixture
+def draughtsman(pipeline_server: Server) -> Iterator[httpx.Client]:
+    with pipeline_server.client() as client:
         yield client

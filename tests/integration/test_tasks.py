@@ -51,6 +51,18 @@ def test_large_bytes_go_both_ways_and_leave_nothing_behind(
     wait_for(lambda: not list((server.data_dir / "spool").iterdir()))
 
 
+@pytest.mark.parametrize("size", [1000, 5_000_000])
+def test_a_list_of_files_keeps_its_order(client: httpx.Client, server: Server, size: int) -> None:
+    parts = [bytes([number]) * size for number in range(3)]
+    headers = {"Accept": "application/octet-stream"}
+    files = [("parts[]", part) for part in parts]
+    answer = client.post(
+        "/v1/tasks/join-bytes", headers=headers, files=files, data={"model": "alpha"}
+    )
+    assert answer.content == b"".join(parts)
+    wait_for(lambda: not list((server.data_dir / "spool").iterdir()))
+
+
 def test_events_tell_every_step_and_end_with_the_result(client: httpx.Client) -> None:
     body = {"model": "alpha", "steps": 3}
     answer = client.post("/v1/tasks/steps", headers=EVENTS, json=body)

@@ -15,9 +15,10 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel, Field
 
-from onebox.core.contracts import Bundle, Device, Entry, Family, Match, OnDisk, RunContext, Task
+from onebox.core.contracts import Bundle, Device, Entry, Family, RunContext, Task
 from onebox.core.errors import InvalidInput, ModelBroken
 from onebox.core.media import MediaRef
+from onebox.core.on_disk import Match, OnDisk
 from onebox.core.plugins import FAMILIES, TASKS
 from onebox.core.results import Output
 
@@ -165,6 +166,23 @@ class Length(Task[LengthInput]):
         return [Output("bytes", data, {"media_type": "application/x-dummy"}, {"length": len(data)})]
 
 
+class JoinInput(BaseModel):
+    parts: list[MediaRef]
+
+
+class Join(Task[JoinInput]):
+    """Several binary inputs."""
+
+    name = "join-bytes"
+    summary = "Join bytes"
+    Input = JoinInput
+    families = frozenset({"dummy"})
+
+    def run(self, bundle: Any, request: JoinInput, context: RunContext) -> list[Output]:
+        data = b"".join([context.read(part) for part in request.parts])
+        return [Output("bytes", data, {"media_type": "application/x-dummy"})]
+
+
 class TogetherInput(BaseModel):
     text: str = ""
     shape: int = 0
@@ -213,5 +231,5 @@ class Together(Task[TogetherInput]):
 
 for family in (DummyFamily(), BatchedFamily()):
     FAMILIES.register(family.name, family)
-for task in (Echo(), Steps(), Length(), Together()):
+for task in (Echo(), Steps(), Length(), Join(), Together()):
     TASKS.register(task.name, task)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from onebox.cli.models import UNREACHABLE_STATUS
-from onebox.starter.catalogue import JOE, MINILM, SMOLLM2, WHISPER, Starter
+from onebox.starter.catalogue import JOE, MINILM, SMOLLM2, U2NETP, WHISPER, Starter
 from tests.support.server import ROOT
 
 PULL_TIMEOUT_S = 1800
@@ -56,6 +56,11 @@ def whisper_folder() -> Path:
 def voice_folder() -> Path:
     """The same with joe-voice."""
     return _folder_of(JOE)
+
+
+def u2netp_folder() -> Path:
+    """The same with u2netp."""
+    return _folder_of(U2NETP)
 
 
 def _folder_of(starter: Starter) -> Path:

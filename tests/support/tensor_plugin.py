@@ -15,7 +15,8 @@ from typing import Any, Literal
 import psutil
 from pydantic import BaseModel
 
-from onebox.core.contracts import Bundle, Device, Entry, Family, Match, OnDisk, RunContext, Task
+from onebox.core.contracts import Bundle, Device, Entry, Family, RunContext, Task
+from onebox.core.on_disk import Match, OnDisk
 from onebox.core.plugins import FAMILIES, TASKS
 from onebox.core.results import Output
 from tests.support.dummy_plugin import dummy_checkpoint

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from onebox.core.contracts import Bundle, Device, Entry, Family, Match, OnDisk, RunContext
+from onebox.core.contracts import Bundle, Device, Entry, Family, RunContext
+from onebox.core.on_disk import Match, OnDisk
 from onebox.core.plugins import FAMILIES
 
 MODEL_TYPE = "onebox-test-voice"

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import structlog
 from fastapi import Request
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from onebox.api.client_watch import ClientWatch
@@ -24,6 +24,9 @@ log = structlog.get_logger(__name__)
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 Chunks = AsyncGenerator[bytes, None]
+
+# Of a body that is sent at once: what is larger keeps the event loop from everything else.
+PIECE_BYTES = 1024 * 1024
 
 
 class SourceStream(StreamingResponse, ABC):
@@ -130,5 +133,25 @@ class ByteStream(SourceStream):
             log.error("unhandled_error", exc_info=failure)
 
 
-async def _send(chunk: bytes, send: Send) -> None:
-    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+class LargeResponse(Response):
+    """A body that may be large, sent no faster than its client reads."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send(
+            {
+                "type": "http.response.start",
+                "status": self.status_code,
+                "headers": self.raw_headers,
+            }
+        )
+        await _send(bytes(self.body), send, more=False)
+
+
+async def _send(chunk: bytes, send: Send, *, more: bool = True) -> None:
+    """In pieces; `more`: it is not the last of the body."""
+    for start in range(0, len(chunk) or 1, PIECE_BYTES):
+        end = start + PIECE_BYTES
+        is_last = end >= len(chunk) and not more
+        await send(
+            {"type": "http.response.body", "body": chunk[start:end], "more_body": not is_last}
+        )

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Sequence
 
 from onebox.setup import environment, interpreter, process, requirements
 from onebox.setup.errors import SetupError
 
 SUITES = ("unit", "language", "audio", "families", "integration", "e2e", "gpu")
+# Those without servers: their files run side by side, with one torch thread each.
+SIDE_BY_SIDE = ("unit", "language", "audio", "families")
+MOST_PROCESSES = 4
 _SECOND_TRY = "ONEBOX_SETUP_DONE"
 _INTERRUPTED = 130
+_THREADS = "OMP_NUM_THREADS"
 
 
 def app(root: Path, args: Sequence[str]) -> int:
@@ -35,12 +40,17 @@ def cli_arguments(args: Sequence[str]) -> list[str]:
     return list(args)
 
 
-def pytest_arguments(args: Sequence[str]) -> list[str]:
-    """A suite's name becomes its folder; GPU tests run only when they are asked for by name."""
-    if not args or args[0] not in SUITES:
-        return list(args)
+def pytest_runs(args: Sequence[str]) -> list[list[str]]:
+    """The arguments of each run of pytest; GPU tests run only when they are asked for by name."""
+    if not args:
+        several = ["-n", "logical", f"--maxprocesses={MOST_PROCESSES}", "--dist", "loadfile"]
+        together = [f"tests/{suite}" for suite in SIDE_BY_SIDE]
+        rest = [f"tests/{suite}" for suite in SUITES if suite not in (*SIDE_BY_SIDE, "gpu")]
+        return [[*several, *together], rest]
+    if args[0] not in SUITES:
+        return [list(args)]
     only_gpu = ["-m", "gpu"] if args[0] == "gpu" else []
-    return [f"tests/{args[0]}", *only_gpu, *args[1:]]
+    return [[f"tests/{args[0]}", *only_gpu, *args[1:]]]
 
 
 def _enter(root: Path, extras: Sequence[str], script: str, args: Sequence[str]) -> int:
@@ -87,7 +97,25 @@ def _run_cli(args: Sequence[str]) -> int:
 
 
 def _run_tests(root: Path, args: Sequence[str]) -> int:
+    """All runs, also after one that failed; its status is what comes out."""
     import pytest
 
     os.chdir(str(root))
-    return int(pytest.main(pytest_arguments(args)))
+    statuses = []
+    for run in pytest_runs(args):
+        with _one_thread_each("-n" in run):
+            statuses.append(int(pytest.main(run)))
+    return max(statuses)
+
+
+@contextlib.contextmanager
+def _one_thread_each(wanted: bool) -> Iterator[None]:
+    """Processes whose threads are more than the cores wait for one another."""
+    own = os.environ.get(_THREADS)
+    if wanted and own is None:
+        os.environ[_THREADS] = "1"
+    try:
+        yield
+    finally:
+        if own is None:
+            os.environ.pop(_THREADS, None)

@@ -43,7 +43,7 @@ class Models:
             raise ModelNotFound(f"no model {name}", param="model")
         return self._entries[name]
 
-    async def named(self, name: str) -> Entry:
+    async def listed(self, name: str) -> Entry:
         return self.resolve(name)
 
 

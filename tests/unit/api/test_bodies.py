@@ -84,7 +84,13 @@ def test_no_body_whatever_is_a_bug_of_ours(app, path, status, body):
         ("/v1/tasks/text-to-image", 422, {"prompt": "x", "n": 11}, "invalid_value", "n"),
         ("/v1/tasks/text-to-image", 422, {"prompt": "x", "q": 1}, "unknown_parameter", "q"),
         ("/v1/images/generations", 400, {"prompt": "x", "size": "7x7"}, "invalid_value", "size"),
-        ("/v1/images/generations", 400, {"prompt": "x", "stream": True}, "invalid_value", "stream"),
+        (
+            "/v1/images/generations",
+            400,
+            {"prompt": "x", "partial_images": 2},
+            "invalid_value",
+            "partial_images",
+        ),
     ],
 )
 def test_a_wrong_value_is_named(app, path, status, body, code, param):

@@ -19,10 +19,16 @@ from tests.unit.api.sounds import FILE, Part, form
 PICTURE = {"prompt": "x", "model": "m"}
 # A list is a form.
 SOUND: list[tuple[str, Part]] = [("file", FILE)]
+EDIT: list[tuple[str, Part]] = [("image", FILE), ("prompt", "x")]
 BODIES: dict[str, dict[str, Any] | list[tuple[str, Part]] | None] = {
     "/v1/infer": {"id": "1", "model_id": "m", "prompt": "x"},
     "/infer": {"id": "1", "model_id": "m", "prompt": "x"},
     "/v1/images/generations": PICTURE,
+    "/v1/images/edits": EDIT,
+    "/v1/images/variations": EDIT,
+    "/v1/images/backgrounds": EDIT,
+    "/v1/images/cutouts": [("image", FILE)],
+    "/v1/images/try-on": [("person", FILE), ("garment", FILE)],
     "/v1/chat/completions": {"model": "m", "messages": [{"role": "user", "content": "x"}]},
     "/v1/completions": {"model": "m", "prompt": "x"},
     "/v1/embeddings": {"input": "x"},

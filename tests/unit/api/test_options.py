@@ -12,17 +12,20 @@ from onebox.api.options import RequestOptions, option_fields
 from onebox.core.errors import QueueFull
 from onebox.services.request import Options
 from tests.unit.api.asking import USER, ask
+from tests.unit.api.reading import DATA_URL
 
 BODIES = {
     "/v1/infer": {"id": "own/1", "model_id": "m", "prompt": "x"},
     "/v1/images/generations": {"prompt": "x"},
+    "/v1/images/edits": {"prompt": "x", "image": DATA_URL},
+    "/v1/images/variations": {"image": DATA_URL},
     "/v1/chat/completions": {"messages": [{"role": "user", "content": "x"}]},
     "/v1/completions": {"prompt": "x"},
     "/v1/generate": {"prompt": "x"},
     "/v1/tokenize": {"text": "x"},
     "/v1/tasks/text-to-image": {"prompt": "x"},
 }
-OPENAI = {"/v1/images/generations", "/v1/chat/completions", "/v1/completions"}
+OPENAI = {path for path in BODIES if path.endswith("completions") or "/images/" in path}
 HEADERS = {**USER, "x-request-id": "header-1"}
 
 
@@ -105,12 +108,9 @@ def test_the_options_of_all_models_are_bounded_alike():
 
 def test_the_options_are_on_the_openapi_page(app):
     page = app.openapi()
-    schemas = page["components"]["schemas"]
-    task = page["paths"]["/v1/tasks/text-to-image"]["post"]["requestBody"]
-    shown = task["content"]["application/json"]["schema"]["properties"]
-    for properties in (
-        shown,
-        schemas["InferRequest"]["properties"],
-        schemas["ImagesRequest"]["properties"],
-    ):
+    shown = [page["components"]["schemas"]["InferRequest"]["properties"]]
+    for path in ("/v1/tasks/text-to-image", "/v1/images/generations", "/v1/images/edits"):
+        body = page["paths"][path]["post"]["requestBody"]
+        shown.append(body["content"]["application/json"]["schema"]["properties"])
+    for properties in shown:
         assert {"timeout_s", "priority"} <= set(properties)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from fastapi import Request
 
-from onebox.api.streaming import ByteStream
+from onebox.api.streaming import PIECE_BYTES, ByteStream, LargeResponse
 from onebox.core.errors import Cancelled, OutOfMemory, QueueFull
 from tests.unit.api.asking import in_loop
 
@@ -157,3 +157,34 @@ async def test_a_client_that_leaves_before_the_first_byte_ends_the_source():
     client = Client()
     await serve(source(), client)
     assert (closed, client.messages) == (True, [])
+
+
+@in_loop
+async def test_a_large_chunk_goes_out_in_pieces():
+    client = Client()
+
+    async def source():
+        yield b"x" * (2 * PIECE_BYTES + 1)
+
+    await serve(source(), client)
+    assert list(map(len, client.bodies)) == [PIECE_BYTES, PIECE_BYTES, 1, 0]
+    assert client.messages[-1] == END
+
+
+@pytest.mark.parametrize(
+    ("size", "pieces"),
+    [(0, [0]), (5, [5]), (PIECE_BYTES, [PIECE_BYTES]), (PIECE_BYTES + 1, [PIECE_BYTES, 1])],
+)
+def test_a_large_answer_goes_out_in_pieces_and_tells_its_length(size, pieces):
+    @in_loop
+    async def run() -> None:
+        client = Client()
+        await LargeResponse(b"x" * size)({"type": "http"}, client.receive, client.send)
+        assert list(map(len, client.bodies)) == pieces
+        assert [message["more_body"] for message in client.messages[1:]] == [
+            *[True] * (len(pieces) - 1),
+            False,
+        ]
+        assert dict(client.messages[0]["headers"])[b"content-length"] == str(size).encode()
+
+    run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,6 @@ def test_app_forwards_to_the_command_line(args: list[str], forwarded: list[str])
 @pytest.mark.parametrize(
     ("args", "forwarded"),
     [
-        ([], []),
         (["unit"], ["tests/unit"]),
         (["unit", "-k", "torch", "-x"], ["tests/unit", "-k", "torch", "-x"]),
         (["gpu"], ["tests/gpu", "-m", "gpu"]),
@@ -35,7 +35,26 @@ def test_app_forwards_to_the_command_line(args: list[str], forwarded: list[str])
     ],
 )
 def test_test_chooses_the_suite(args: list[str], forwarded: list[str]) -> None:
-    assert launch.pytest_arguments(args) == forwarded
+    assert launch.pytest_runs(args) == [forwarded]
+
+
+def test_test_alone_runs_every_suite_but_that_for_cards_once() -> None:
+    side_by_side, one_by_one = launch.pytest_runs([])
+    named = [*side_by_side[side_by_side.index("loadfile") + 1 :], *one_by_one]
+    assert sorted(named) == sorted(f"tests/{suite}" for suite in launch.SUITES if suite != "gpu")
+
+
+def test_a_run_that_fails_keeps_none_from_running(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[bool] = []
+
+    def main(args: list[str]) -> int:
+        ran.append(os.environ.get("OMP_NUM_THREADS") == "1")
+        return 1 if len(ran) == 1 else 0
+
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(pytest, "main", main)
+    assert launch._run_tests(Path.cwd(), []) == 1
+    assert ran == [True, False]
 
 
 @pytest.fixture

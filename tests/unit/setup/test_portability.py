@@ -23,6 +23,7 @@ SYSTEM_MODULE = SOURCES / "core" / "os_support.py"
 LONE_SCRIPTS = (
     SOURCES / "language" / "prompts" / "template_child.py",
     SOURCES / "audio" / "decoding" / "child.py",
+    SOURCES / "services" / "pickles" / "child.py",
 )
 POSIX_MODULES = {"fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"}
 POSIX_NAMES = {

@@ -13,13 +13,16 @@ from onebox.api.deps import CallerDep, ServicesDep
 from onebox.api.options import MAX_TIMEOUT_S
 from onebox.api.routing import ManageRoute
 from onebox.api.sse import EVENT_STREAM, EventStream, event, wants_events
+from onebox.bootstrap import Services
+from onebox.core.contracts import Entry
 from onebox.core.errors import InferenceFailed
 from onebox.runtime.wire import Loading
 from onebox.services.residency import Loaded
 
 router = APIRouter(route_class=ManageRoute, tags=["models"])
 
-Progress = AsyncGenerator[Loading | Loaded, None]
+# How much is converted; how far the load is; that it is done.
+Progress = AsyncGenerator[float | Loading | Loaded, None]
 EVENTS: dict[str, Any] = {"application/json": {}, EVENT_STREAM: {}}
 
 
@@ -81,11 +84,10 @@ async def load(
     body: LoadRequest | None = None,
 ) -> Any:
     """`Accept: text/event-stream` gives `loading` events with a fraction, then `loaded` or
-    `error`.
+    `error`; before them `converting` events if the model is a pickle that nobody used yet.
     """
-    entry = await services.catalogue.named(model)
-    timeout_s = body.timeout_s if body else None
-    progress = services.residency.load(entry, caller=caller.id, timeout_s=timeout_s)
+    entry = await services.catalogue.listed(model)
+    progress = _progress(services, entry, caller.id, body.timeout_s if body else None)
     if wants_events(request):
         return EventStream(_load_events(model, progress), request)
     async with contextlib.aclosing(progress):
@@ -114,11 +116,28 @@ async def unload(
     return UnloadAnswer(id=model, was_loaded=was_loaded)
 
 
+async def _progress(
+    services: Services, entry: Entry, caller: str, timeout_s: float | None
+) -> Progress:
+    async with contextlib.aclosing(services.conversion.steps(entry, timeout_s)) as steps:
+        async for step in steps:
+            if isinstance(step, Entry):
+                entry = step
+            else:
+                yield step
+    loading = services.residency.load(entry, caller=caller, timeout_s=timeout_s)
+    async with contextlib.aclosing(loading):
+        async for item in loading:
+            yield item
+
+
 async def _load_events(model: str, progress: Progress) -> AsyncGenerator[bytes, None]:
     async with contextlib.aclosing(progress):
         async for item in progress:
             if isinstance(item, Loaded):
                 yield event("loaded", _loaded(model, item).model_dump())
+            elif isinstance(item, float):
+                yield event("converting", {"fraction": item})
             else:
                 yield event("loading", {"fraction": item.fraction})
 

@@ -10,6 +10,7 @@ from onebox.api.deps import ServicesDep
 from onebox.api.routing import Route
 from onebox.bootstrap import Services
 from onebox.core.contracts import Entry
+from onebox.registry.pickles import UNCONVERTED
 from onebox.services.models import loaded_bytes
 
 router = APIRouter(route_class=Route, tags=["models"])
@@ -57,6 +58,7 @@ def _openai_model(entry: Entry, model_id: str, loaded: dict[str, int]) -> dict[s
         "sha256": entry.sha256,
         "status": entry.status,
         "reason": entry.reason,
+        "note": UNCONVERTED if entry.unconverted else None,
         "family": entry.family,
         "kind": entry.kind,
         "tasks": list(entry.tasks),

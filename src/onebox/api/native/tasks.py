@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel, Field, ValidationError, create_model
+from pydantic import BaseModel, Field, create_model
 
 from onebox.api.bodies import JSON, json_body
-from onebox.api.errors import located
-from onebox.api.forms import MULTIPART, field_value, is_form
+from onebox.api.forms import MULTIPART
 from onebox.api.options import option_fields, options_of
+from onebox.api.picture_bodies import read_body
 from onebox.api.routing import Route
 from onebox.api.sse import EVENT_STREAM, EventStream, event, wants_events
+from onebox.api.streaming import LargeResponse
 from onebox.bootstrap import Services
 from onebox.core.contracts import Task
-from onebox.core.errors import InvalidInput
 from onebox.core.plugins import TASKS
 from onebox.core.results import Artifact
 from onebox.runtime.wire import Delta, Loading, Progress
 from onebox.services.request import Outcome, Prepared, refuse_client_files
+
+# From here on a result is made into an answer beside the event loop.
+LARGE_BYTES = 1024 * 1024
+
+T = TypeVar("T")
 
 
 def create_router() -> APIRouter:
@@ -50,7 +57,7 @@ def _endpoint(task: Task[Any]) -> Callable[[Request], Coroutine[Any, Any, Respon
 
     async def run_task(request: Request) -> Response:
         services: Services = request.app.state.services
-        body = await _read_body(request, model)
+        body = await read_body(request, model)
         refuse_client_files(body)
         prepared = await services.inference.prepare(
             task.name,
@@ -61,7 +68,8 @@ def _endpoint(task: Task[Any]) -> Callable[[Request], Coroutine[Any, Any, Respon
         )
         if wants_events(request):
             return EventStream(_events(services, prepared), request)
-        return _answer(await services.inference.run(prepared), request.headers.get("accept", ""))
+        outcome = await services.inference.run(prepared)
+        return await _off_loop(outcome, partial(_answer, accept=request.headers.get("accept", "")))
 
     return run_task
 
@@ -81,26 +89,6 @@ def _request_model(task: Task[Any]) -> type[BaseModel]:
     return model
 
 
-async def _read_body(request: Request, model: type[BaseModel]) -> BaseModel:
-    """JSON, or multipart with one part a field. Raises RequestValidationError as FastAPI does."""
-    try:
-        if is_form(request):
-            return model.model_validate(await _read_form(request))
-        return model.model_validate_json(await request.body())
-    except ValidationError as error:
-        raise located(error, "body") from error
-
-
-async def _read_form(request: Request) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    async with request.form() as form:
-        for name, value in form.multi_items():
-            if name in values:
-                raise InvalidInput(f"{name} was sent twice", param=name)
-            values[name] = await field_value(value)
-    return values
-
-
 def _answer(outcome: Outcome, accept: str) -> Response:
     """The first artifact's bytes where the client accepts its type and not JSON, else JSON with
     all.
@@ -116,8 +104,19 @@ def _answer(outcome: Outcome, accept: str) -> Response:
                 f"x-onebox-{name.replace('_', '-')}": str(value)
                 for name, value in first.meta.items()
             }
-            return Response(first.data, media_type=first.media_type, headers=headers)
-    return Response(msgspec.json.encode(_result(outcome)), media_type=JSON)
+            return LargeResponse(first.data, media_type=first.media_type, headers=headers)
+    return LargeResponse(msgspec.json.encode(_result(outcome)), media_type=JSON)
+
+
+async def _off_loop(outcome: Outcome, make: Callable[[Outcome], T]) -> T:
+    """What `make` makes of it; on a thread where megabytes are turned into text."""
+    if sum(len(artifact.data or b"") for artifact in outcome.artifacts) < LARGE_BYTES:
+        return make(outcome)
+    return await asyncio.to_thread(make, outcome)
+
+
+def _result_event(outcome: Outcome) -> bytes:
+    return event("result", _result(outcome))
 
 
 def _result(outcome: Outcome) -> dict[str, Any]:
@@ -145,7 +144,7 @@ async def _events(services: Services, prepared: Prepared) -> AsyncGenerator[byte
         async for item in events:
             match item:
                 case Outcome():
-                    yield event("result", _result(item))
+                    yield await _off_loop(item, _result_event)
                 case Loading():
                     yield event("loading", {"fraction": item.fraction})
                 case Progress():

@@ -1,4 +1,4 @@
-"""Pictures that a conversation names: data URLs, and links where the operator allows them."""
+"""Pictures that a request names by text: data URLs, and links where the operator allows them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ QUICK_CHARS = 256 * 1024
 class ImageInputs:
     """Collects the pictures of one request, in the order in which it names them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, max_image_bytes: int = MAX_IMAGE_BYTES) -> None:
+        self._max_image_bytes = max_image_bytes
         self._named: list[tuple[str, str]] = []
 
     def __len__(self) -> int:
@@ -43,7 +44,7 @@ class ImageInputs:
         left = MAX_TOTAL_BYTES
         # One after the other, so that what is left is known before each.
         for url, param in self._named:
-            loaded.append(await _load(url, param, remote, min(left, MAX_IMAGE_BYTES)))
+            loaded.append(await _load(url, param, remote, min(left, self._max_image_bytes)))
             left -= len(loaded[-1].data or b"")
         return loaded
 
@@ -68,7 +69,8 @@ def _decoded(url: str, param: str, max_bytes: int) -> MediaRef:
     try:
         media = MediaRef.model_validate(url)
     except ValidationError as error:
-        raise InvalidInput(error.errors()[0]["msg"], param=param) from None
+        told = str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+        raise InvalidInput(told, param=param) from None
     if not media.media_type.startswith("image/"):
         raise InvalidInput(
             f"a data URL of a picture begins with data:image/…, not data:{media.media_type[:64]}",

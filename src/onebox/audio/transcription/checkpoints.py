@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from onebox.audio.windows import MAX_SAMPLES, SAMPLING_RATE
-from onebox.core.contracts import Device, OnDisk
+from onebox.core.contracts import Device
 from onebox.core.errors import ModelBroken
+from onebox.core.on_disk import OnDisk
 from onebox.core.remote_code import refuse_remote_code
 from onebox.core.weight_sizes import bytes_as
 from onebox.language.checkpoints.checkpoint_files import (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from onebox.core.contracts import OnDisk, TensorInfo
 from onebox.core.errors import ModelBroken
+from onebox.core.on_disk import OnDisk, TensorInfo
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"

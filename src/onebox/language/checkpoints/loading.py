@@ -123,6 +123,10 @@ def _precision(entry: Entry, device: Device) -> dict[str, Any]:
             f'quantization "int8" is for the CPU; on {device.kind} take it out of onebox.toml, '
             'or take "8bit" on CUDA'
         )
+    if wanted == "fp8":
+        raise ModelBroken(
+            'quantization "fp8" is for picture models; take "int8" on the CPU, or "8bit" on CUDA'
+        )
     if wanted in ("4bit", "8bit"):
         return {"quantization_config": _bitsandbytes(wanted, entry, device)}
     if entry.extension == ".gguf":

@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from onebox.core.contracts import OnDisk
 from onebox.core.errors import ModelBroken
+from onebox.core.on_disk import OnDisk
 from onebox.language.checkpoints.checkpoint_files import (
     CONFIG,
     TOKENIZERS,
