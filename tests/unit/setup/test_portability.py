@@ -19,8 +19,9 @@ BEFORE_SETUP = [
 
 # The only module that may use what some system lacks.
 SYSTEM_MODULE = SOURCES / "core" / "os_support.py"
-# Run by themselves, without the package, and ask for the system before they use these.
+# Run in processes of their own, and ask for the system before they use these.
 LONE_SCRIPTS = (
+    SOURCES / "core" / "confinement.py",
     SOURCES / "language" / "prompts" / "template_child.py",
     SOURCES / "audio" / "decoding" / "child.py",
     SOURCES / "services" / "pickles" / "child.py",

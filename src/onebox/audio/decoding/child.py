@@ -19,18 +19,6 @@ WORDS = 300
 SAMPLING_RATE = 16_000
 # Samples between two words of progress, and of raw samples that are handled at a time.
 STEP = 30 * SAMPLING_RATE
-# Nothing that a file does to a decoder may leave this process.
-FORBIDDEN_EVENTS = (
-    "open",
-    "import",
-    "os.",
-    "socket.",
-    "subprocess.",
-    "shutil.",
-    "ctypes.",
-    "pty.",
-    "mmap.",
-)
 
 
 class Watch:
@@ -79,18 +67,9 @@ class Limits:
             self._shut()
 
     def _shut(self) -> None:
-        import resource
+        from onebox.core.confinement import set_limits
 
-        limits = [
-            (resource.RLIMIT_CORE, 0),
-            (resource.RLIMIT_FSIZE, 0),
-            (resource.RLIMIT_NOFILE, 0),
-        ]
-        if (taken := _address_space()) is not None:
-            limits.append((resource.RLIMIT_AS, taken + self._orders["working_bytes"]))
-        for which, limit in limits:
-            with suppress(OSError, ValueError):
-                resource.setrlimit(which, (limit, limit))
+        set_limits({"RLIMIT_FSIZE": 0}, self._orders["working_bytes"])
         longest = self._orders["probe_cpu_s"] + self._cpu_s(self._orders["max_seconds"])
         self._allow(self._orders["probe_cpu_s"], longest)
 
@@ -114,28 +93,14 @@ class Limits:
             resource.setrlimit(resource.RLIMIT_CPU, (min(soft, hard), hard))
 
 
-def _address_space() -> int | None:
-    """In bytes; None where it cannot be told."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    except OSError:
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def refuse_the_outside(event: str, _args: tuple[Any, ...]) -> None:
-    """Audit hook."""
-    if event.startswith(FORBIDDEN_EVENTS):
-        raise PermissionError(f"a decoder may not do that ({event})")
-
-
 def work(out: BinaryIO, orders: dict[str, Any], data: bytearray, weights: dict[str, Any]) -> None:
     """Look into the upload, wait for GO, decode it."""
     from onebox.audio.decoding import container, frames
+    from onebox.core.confinement import refuse_the_outside
 
     watch = Watch(sys.stdin.buffer)
     limits = Limits(orders)
-    sys.addaudithook(refuse_the_outside)
+    refuse_the_outside("a decoder")
     try:
         seconds = sound_of(orders, data).length_s(orders["max_seconds"])
         if seconds > orders["max_seconds"]:

@@ -22,20 +22,6 @@ from pathlib import Path
 from typing import Any
 
 WORDS = 300
-# Nothing that a file does to the unpickler may leave this process.
-FORBIDDEN_EVENTS = (
-    "open",
-    "import",
-    "os.",
-    "socket.",
-    "subprocess.",
-    "shutil.",
-    "ctypes.",
-    "pty.",
-    "mmap.",
-    "tempfile.",
-    "glob.",
-)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 DISK_FAULTS = (errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV, errno.ETIMEDOUT)
 TOO_LITTLE_MEMORY = re.compile("not enough memory|allocate memory")
@@ -82,40 +68,16 @@ def warm_up() -> None:
 
 
 def shut(orders: Mapping[str, Any]) -> None:
-    """Give up files, sockets, processes, and most of memory and time. Where the system has no such
-    limits, the audit hook and the parent's time limit have to do.
-    """
-    if sys.platform != "win32":
-        import resource
+    """Give up files, sockets, processes, and most of memory and time."""
+    from onebox.core.confinement import refuse_the_outside, set_limits
 
-        limits = [
-            (resource.RLIMIT_CORE, 0),
-            (resource.RLIMIT_FSIZE, orders["most_bytes"]),
-            (resource.RLIMIT_NOFILE, 0),
-            (resource.RLIMIT_NPROC, 0),
-            (resource.RLIMIT_CPU, int(orders["cpu_s"])),
-        ]
-        if (taken := _address_space()) is not None:
-            limits.append((resource.RLIMIT_AS, taken + orders["working_bytes"]))
-        for which, limit in limits:
-            with suppress(OSError, ValueError):
-                resource.setrlimit(which, (limit, limit))
-    sys.addaudithook(refuse_the_outside)
-
-
-def _address_space() -> int | None:
-    """In bytes; None where it cannot be told."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    except OSError:
-        return None
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-def refuse_the_outside(event: str, _args: tuple[Any, ...]) -> None:
-    """Audit hook."""
-    if event.startswith(FORBIDDEN_EVENTS):
-        raise PermissionError(f"a conversion may not do that ({event})")
+    limits = {
+        "RLIMIT_FSIZE": orders["most_bytes"],
+        "RLIMIT_NPROC": 0,
+        "RLIMIT_CPU": int(orders["cpu_s"]),
+    }
+    set_limits(limits, orders["working_bytes"])
+    refuse_the_outside("a conversion")
 
 
 def answer_to(error: BaseException) -> dict[str, str]:
