@@ -25,7 +25,13 @@ from tests.support.server import Server
 OVERTONES = range(1, 6)
 
 TIMES = 12
+MANY = 30
 CHANCE = np.random.default_rng(3)
+
+
+def of_many_rounds() -> bytes:
+    """More windows than three rounds of the engine have: much is left after the first words."""
+    return joined(MANY, pauses_s=(2.5,))
 
 
 def test_all_of_a_long_recording_is_found_once_and_in_order(listener: httpx.Client) -> None:
@@ -39,8 +45,7 @@ def test_all_of_a_long_recording_is_found_once_and_in_order(listener: httpx.Clie
 
 
 def test_a_short_one_that_comes_later_ends_before_a_long_one(listener: httpx.Client) -> None:
-    # More windows than three rounds of the engine have.
-    file = {"file": ("a.wav", joined(30, pauses_s=(2.5,)))}
+    file = {"file": ("a.wav", of_many_rounds())}
     data = {"model": "whisper-1", "stream": "true"}
     named = {"X-Request-ID": "the-long-one"}
     with listener.stream("POST", TRANSCRIPTIONS, files=file, data=data, headers=named) as answer:
@@ -49,13 +54,13 @@ def test_a_short_one_that_comes_later_ends_before_a_long_one(listener: httpx.Cli
         assert words(told(listener, JFK.read_bytes())["text"]) == words(TEXT)
         assert "the-long-one" in running_requests(listener)
         told_last = list(events)[-1]
-    assert words(told_last.data["text"]) == words(TEXT) * 30
+    assert words(told_last.data["text"]) == words(TEXT) * MANY
 
 
 def test_a_worker_that_dies_ends_a_stream_with_an_error(
     listening_server: Server, listener: httpx.Client
 ) -> None:
-    file = {"file": ("a.wav", joined(TIMES))}
+    file = {"file": ("a.wav", of_many_rounds())}
     data = {"model": "whisper-1", "stream": "true"}
     with listener.stream("POST", TRANSCRIPTIONS, files=file, data=data) as answer:
         events = events_of(answer.iter_lines())
