@@ -9,6 +9,7 @@ from typing import Any
 from onebox.audio.synthesis.one_by_one import OneByOne
 from onebox.core.contracts import Device, Entry
 from onebox.core.errors import ModelBroken
+from onebox.core.weight_sizes import own_memory
 
 VOCODER = "vocoder"
 SPEAKERS = "speakers"
@@ -119,6 +120,7 @@ def _load(kind: Any, folder: Path, device: Device) -> Any:
             f"{len(missing)} weights are missing, such as {', '.join(missing[:_NAMED])[:300]}; "
             "copy the whole checkpoint"
         )
+    own_memory([model])
     return model.eval().requires_grad_(False).to(device.torch_device)
 
 

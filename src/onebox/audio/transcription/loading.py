@@ -9,6 +9,7 @@ from typing import Any, Literal
 from onebox.audio.windows import FULL_SCALE, SAMPLING_RATE
 from onebox.core.contracts import Device, Entry
 from onebox.core.errors import ModelBroken
+from onebox.core.weight_sizes import own_memory
 from onebox.language.checkpoints.loading import dtype_name
 
 # Only training needs it, so some checkpoints are without it.
@@ -60,6 +61,7 @@ def load_speech_model(entry: Entry, device: Device, kind: Literal["ctc", "seq2se
             f"{len(missing)} weights are missing, such as {', '.join(missing[:MAX_NAMED])[:300]}; "
             "copy the whole checkpoint"
         )
+    own_memory([model])
     model = model.eval().requires_grad_(False).to(device.torch_device)
     return SpeechModel(model, *small, device.torch_device)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from onebox.core.contracts import Device, Entry
 from onebox.core.errors import ModelBroken
+from onebox.core.weight_sizes import own_memory
 
 FINGERPRINT_DIGITS = 12
 MAX_NAMED = 3
@@ -89,6 +90,7 @@ def _load(auto_class: Any, mapping: Any, entry: Entry, device: Device) -> Any:
         **({} if device.kind == "cpu" else {"device_map": {"": device.torch_device}}),
     )
     _require_complete(info["missing_keys"])
+    own_memory([model])
     return model.eval().requires_grad_(False)
 
 

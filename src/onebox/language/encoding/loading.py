@@ -10,6 +10,7 @@ import structlog
 
 from onebox.core.contracts import Device, Entry
 from onebox.core.errors import ModelBroken
+from onebox.core.weight_sizes import own_memory
 from onebox.language.encoding.bert import BertPass, is_like_bert
 from onebox.language.encoding.encoder import Pass, TextEncoder
 from onebox.language.encoding.library_pass import LibraryPass, LibraryScores
@@ -166,6 +167,7 @@ def _load(auto_class: Any, entry: Entry, device: Device, dtype: str) -> Any:
     _require_complete(
         info["missing_keys"], is_scorer=auto_class.__name__.endswith("Classification")
     )
+    own_memory([model])
     return model.eval().requires_grad_(False)
 
 
