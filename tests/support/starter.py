@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from onebox.cli.models import UNREACHABLE_STATUS
 from onebox.starter.catalogue import JOE, MINILM, SMOLLM2, U2NETP, WHISPER, Starter
@@ -65,8 +66,11 @@ def u2netp_folder() -> Path:
 
 def _folder_of(starter: Starter) -> Path:
     models = _cache() / starter.key / "models"
-    if not (models / starter.folder).is_dir():
-        _pull(starter, models)
+    # Of tests that run side by side one fetches it.
+    models.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(models.parent / "lock"):
+        if not (models / starter.folder).is_dir():
+            _pull(starter, models)
     return models
 
 
