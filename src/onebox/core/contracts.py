@@ -188,12 +188,15 @@ class TaskDefaults:
 
     Attributes:
         max_audio_s: the longest sound that may be transcribed; a request may only lower it.
+        max_video_s: the longest video, in seconds; `max_video_frames` the most frames of one.
 
     """
 
     steps: int
     guidance_scale: float
     max_audio_s: float = 4 * 3600.0
+    max_video_s: float = 60.0
+    max_video_frames: int = 1_200
 
 
 class Task(ABC, Generic[InputT]):
@@ -244,7 +247,8 @@ class Task(ABC, Generic[InputT]):
     def check(self, request: InputT, entry: Entry) -> None:
         """Refuse what this checkpoint cannot do.
 
-        Raises InvalidInput. Runs in the worker, before queueing.
+        Raises InvalidInput. Runs in the worker, before queueing; for a job in the gateway too,
+        when it is submitted.
         """
         return
 

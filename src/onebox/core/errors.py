@@ -8,11 +8,13 @@ AppError
 ├── ModelNotFound, FileNotFound, RequestNotFound
 ├── RequestIdTaken            the caller has a running request of that id
 ├── ModelBroken               the checkpoint on disk cannot be used
+├── ResultNotReady            of a job that has not ended well, or not yet
 ├── ModelBusy                 in use past the bound one waited for
 ├── ModelUnloaded             taken out of memory by force while it was in use
 ├── PayloadTooLarge
 ├── QueueFull, ConcurrencyLimited
 ├── ModelTooLarge             can never fit the memory budget
+├── StorageFull               what is kept has no more room on the disk
 ├── OutOfMemory, WorkerLost, WorkerUnready, ShuttingDown     try again later
 ├── DeadlineExceeded, Cancelled
 ├── InferenceFailed           our fault, or the model's
@@ -91,6 +93,10 @@ class RequestIdTaken(AppError):
     code = "request_id_taken"
 
 
+class ResultNotReady(AppError):
+    code = "result_not_ready"
+
+
 class ModelBroken(AppError):
     code = "model_broken"
 
@@ -117,6 +123,10 @@ class ConcurrencyLimited(AppError):
 
 class ModelTooLarge(AppError):
     code = "model_too_large"
+
+
+class StorageFull(AppError):
+    code = "storage_full"
 
 
 class OutOfMemory(AppError):

@@ -65,6 +65,17 @@ def write_private(path: Path, text: str) -> None:
         file.write(text)
 
 
+def sync_folder(path: Path) -> None:
+    """Have the names in a folder on the disk, also of new and renamed files. Windows: nothing."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def use_binary(descriptor: int) -> None:
     """Windows: stop a descriptor from translating line ends."""
     if sys.platform == "win32":

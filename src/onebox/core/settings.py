@@ -30,6 +30,7 @@ from onebox.core.settings_forms import (
     project_root,
     split_pairs,
 )
+from onebox.core.settings_jobs import JobSettings
 from onebox.core.settings_runtime import RuntimeSettings
 
 # Names that clients send unchanged, and the task whose default they mean.
@@ -56,10 +57,11 @@ DEFAULT_ALIASES = {
     "text-embedding-3-large": "embeddings",
     "text-embedding-ada-002": "embeddings",
     "sora-2": "text-to-video",
+    "sora-2-pro": "text-to-video",
 }
 
 
-class Settings(RuntimeSettings):
+class Settings(JobSettings, RuntimeSettings):
     """Onebox settings. Field descriptions are the README's table."""
 
     # The prefix keeps field names out of the environment: a DEVICE or ROOT there is not ours.
@@ -197,8 +199,8 @@ class Settings(RuntimeSettings):
     database_url: SecretStr | None = Field(
         None,
         validation_alias=prefixed("DATABASE_URL"),
-        description="Where responses are kept, such as `postgresql+psycopg://user:pw@host/name`; "
-        "default: `onebox.db` in the data folder.",
+        description="Where responses and jobs are kept, such as "
+        "`postgresql+psycopg://user:pw@host/name`; default: `onebox.db` in the data folder.",
     )
     response_ttl: float = Field(
         30.0,

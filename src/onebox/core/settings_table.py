@@ -8,18 +8,24 @@ from pydantic import AliasChoices
 from pydantic_core import PydanticUndefined
 
 from onebox.core.settings import Settings
+from onebox.core.settings_jobs import JobSettings
 from onebox.core.settings_runtime import RuntimeSettings
+
+# Shown after all that are the server's own.
+LATER = (JobSettings, RuntimeSettings)
 
 
 def settings_table() -> str:
     """One row a setting: its names, its default, what it does."""
     rows = ["| setting | default | meaning |", "| --- | --- | --- |"]
-    fields = Settings.model_fields.items()
-    for _, field in sorted(fields, key=lambda item: item[0] in RuntimeSettings.model_fields):
+    later = [name for part in LATER for name in part.model_fields]
+    own = [name for name in Settings.model_fields if name not in later]
+    for name in (*own, *later):
+        field = Settings.model_fields[name]
         assert isinstance(field.validation_alias, AliasChoices)
         # The plain name is the one to use where there are two.
-        name = str(field.validation_alias.choices[-1])
-        rows.append(f"| `{name}` | {_default(field.default)} | {field.description} |")
+        shown = str(field.validation_alias.choices[-1])
+        rows.append(f"| `{shown}` | {_default(field.default)} | {field.description} |")
     return "\n".join(rows)
 
 

@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import structlog
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, make_url, text
@@ -21,8 +22,16 @@ from onebox.services.migrations import HEAD
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
+# Of a page, by age.
+Order = Literal["asc", "desc"]
+# A piece of work with who waits for it, and what came of it: a result or what was raised.
+_Write = tuple[Callable[[Connection], Any], Future[Any]]
+_Outcome = tuple[Any, BaseException | None]
 
 THREADS = 4
+# So many writes that wait are put on the disk together.
+GROUP = 64
+SAVEPOINT = "work"
 BUSY_TIMEOUT_S = 10
 WRITES = "onebox_writes"
 MIGRATIONS = "migrations"
@@ -37,8 +46,9 @@ class DatabaseUnusable(AppError):
 class Database:
     """Owns the engine and the threads that use it: nothing waits for the disk on the event loop.
 
-    Brings the tables up to date when it opens. Each piece of work is one transaction, and is done
-    whole or not at all; it goes on to its end when whoever awaits it is cancelled.
+    Brings the tables up to date when it opens. Each piece of work is done whole or not at all, and
+    goes on to its end when whoever awaits it is cancelled. Writes that wait for the disk at the
+    same time share one transaction, in which each can fail alone.
 
     Args:
         url: as SQLAlchemy writes them; raises DatabaseUnusable when it leads nowhere, and for a
@@ -60,8 +70,11 @@ class Database:
             self._engine.dispose()
             raise
         is_sqlite = self._engine.dialect.name == "sqlite"
-        # SQLite has one writer at a time, and lets others sleep and try again.
+        # SQLite has one writer at a time, and lets others sleep and try again. Others have many,
+        # and join what they commit; locks held for a group could block each other there.
         self._writers = ThreadPoolExecutor(1 if is_sqlite else THREADS, "database-writer")
+        self._group = GROUP if is_sqlite else 1
+        self._waiting: deque[_Write] = deque()
         self._readers = ThreadPoolExecutor(THREADS, "database-reader")
 
     async def read(self, work: Callable[[Connection], T]) -> T:
@@ -71,12 +84,11 @@ class Database:
 
     async def write(self, work: Callable[[Connection], T]) -> T:
         """What the work returns, once it is on the disk."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._writers, self._run, work, True)
+        return await asyncio.wrap_future(self._begin(work))
 
     def write_soon(self, work: Callable[[Connection], object]) -> None:
         """Begin now and wait for nothing; `close` does. A failure is logged."""
-        self._writers.submit(self._run_logged, work)
+        self._begin(work).add_done_callback(_log_failure)
 
     def write_now(self, work: Callable[[Connection], T]) -> T:
         """In the calling thread, which must not be the event loop's while the server runs."""
@@ -89,17 +101,74 @@ class Database:
         self._engine.dispose()
 
     def _run(self, work: Callable[[Connection], T], writes: bool) -> T:
+        with self._transaction(writes) as connection:
+            return work(connection)
+
+    @contextlib.contextmanager
+    def _transaction(self, writes: bool) -> Iterator[Connection]:
         with (
             self._engine.connect().execution_options(**{WRITES: writes}) as connection,
             connection.begin(),
         ):
-            return work(connection)
+            yield connection
 
-    def _run_logged(self, work: Callable[[Connection], object]) -> None:
+    def _begin(self, work: Callable[[Connection], T]) -> Future[T]:
+        future: Future[T] = Future()
+        # From here on it cannot be cancelled.
+        future.set_running_or_notify_cancel()
+        self._waiting.append((work, future))
+        self._writers.submit(self._write_waiting)
+        return future
+
+    def _write_waiting(self) -> None:
+        """Do what waits, in one transaction; nothing when an earlier call has done it."""
+        group = list(_taken(self._waiting, self._group))
+        if not group:
+            return
         try:
-            self._run(work, True)
-        except Exception as error:
-            log.error("not_written", exc_info=error)
+            with self._transaction(True) as connection:
+                outcomes = _done(connection, group)
+        except BaseException as error:
+            outcomes = [(None, error)] * len(group)
+        for (_, future), (result, failure) in zip(group, outcomes, strict=True):
+            if failure is None:
+                future.set_result(result)
+            else:
+                future.set_exception(failure)
+
+
+def _taken(waiting: deque[_Write], most: int) -> Iterator[_Write]:
+    with contextlib.suppress(IndexError):
+        for _ in range(most):
+            yield waiting.popleft()
+
+
+def _done(connection: Connection, group: list[_Write]) -> list[_Outcome]:
+    """What each returned or raised; one that is alone raises it."""
+    if len(group) == 1:
+        return [(group[0][0](connection), None)]
+    return [_done_apart(connection, work) for work, _ in group]
+
+
+def _done_apart(connection: Connection, work: Callable[[Connection], Any]) -> _Outcome:
+    """One of a group: its failure undoes its own changes alone.
+
+    Raises when they cannot be undone, as on a full disk: then nothing of the group is kept.
+    """
+    # Not `begin_nested`, which costs as much as the work itself.
+    connection.exec_driver_sql(f"SAVEPOINT {SAVEPOINT}")
+    try:
+        result = work(connection)
+    except BaseException as error:
+        connection.exec_driver_sql(f"ROLLBACK TO SAVEPOINT {SAVEPOINT}")
+        return None, error
+    connection.exec_driver_sql(f"RELEASE SAVEPOINT {SAVEPOINT}")
+    return result, None
+
+
+def _log_failure(future: Future[Any]) -> None:
+    if error := future.exception():
+        log.error("not_written", exc_info=error)
 
 
 def sqlite_url(path: Path) -> str:

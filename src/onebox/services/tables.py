@@ -56,3 +56,123 @@ RESPONSE_ITEMS = Table(
     Column("body", LargeBinary, nullable=False),
     Index(None, "item_id"),
 )
+
+# One row a job (services/jobs/job.py). `sequence` is what follows the kind in its id: jobs of all
+# kinds sort by it. `seq` counts its changes of state; `idempotency` is a digest of the client's
+# key; `size_bytes` counts its files too. `work` comes last: it may be long, and lists leave it out.
+JOBS = Table(
+    "jobs",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("sequence", String(32), nullable=False),
+    Column("caller", Text, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("surface", String(16), nullable=False),
+    Column("group_id", String(64)),
+    Column("position", Integer, nullable=False),
+    Column("task", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("model_sha256", String(64)),
+    Column("priority", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("seq", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("lost", Integer, nullable=False),
+    Column("fence", String(64)),
+    Column("created_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("ended_at", Double),
+    Column("expires_at", Double),
+    Column("timeout_s", Double),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("idempotency", String(64)),
+    Column("fingerprint", String(64)),
+    Column("webhook_url", Text),
+    Column("webhook_events", LargeBinary, nullable=False),
+    Column("error", LargeBinary),
+    Column("blobs", LargeBinary, nullable=False),
+    Column("artifacts", LargeBinary, nullable=False),
+    Column("public", LargeBinary, nullable=False),
+    Column("work", LargeBinary, nullable=False),
+    Index(None, "sequence", unique=True),
+    Index(None, "caller", "sequence"),
+    Index(None, "caller", "surface", "sequence"),
+    Index(None, "group_id", "caller", "sequence"),
+    Index(None, "state", "size_bytes"),
+    Index(None, "expires_at"),
+    Index(None, "caller", "idempotency", unique=True),
+)
+# The changes of a job's state, counted from 2: that it was queued, its own row says. `error` is
+# JSON.
+JOB_EVENTS = Table(
+    "job_events",
+    METADATA,
+    Column("job_id", String(64), ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    Column("type", String(16), nullable=False),
+    Column("at", Double, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("error", LargeBinary),
+)
+# What is to be told to the outside. `host` is that of the URL, with its port; `subject_id` names
+# what it is about, which may be gone; `next_at` is when it is tried again, and nothing once `state`
+# is an end, which was at `ended_at`; the last attempt got an answer (`last_status`) or none
+# (`last_error`).
+WEBHOOK_DELIVERIES = Table(
+    "webhook_deliveries",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("url", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("event_type", String(64), nullable=False),
+    Column("subject_id", String(64), nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", Double),
+    Column("created_at", Double, nullable=False),
+    Column("ended_at", Double),
+    Column("last_status", Integer),
+    Column("last_error", Text),
+    Index(None, "state", "host", "next_at"),
+    Index(None, "ended_at"),
+    Index(None, "subject_id"),
+)
+# Files that clients uploaded, or that batches made; their bytes are in the data folder.
+UPLOADED_FILES = Table(
+    "uploaded_files",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("caller", Text, nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("purpose", String(64), nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Index(None, "caller", "id"),
+    Index(None, "expires_at"),
+)
+# One row a batch; its lines are jobs. `times`, `metadata` and `errors` are JSON.
+BATCHES = Table(
+    "batches",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("caller", Text, nullable=False),
+    Column("endpoint", String(128), nullable=False),
+    Column("completion_window", String(16), nullable=False),
+    Column("input_file_id", String(64), nullable=False),
+    Column("output_file_id", String(64)),
+    Column("error_file_id", String(64)),
+    Column("state", String(16), nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("completed", Integer, nullable=False),
+    Column("failed", Integer, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("times", LargeBinary, nullable=False),
+    Column("metadata", LargeBinary),
+    Column("errors", LargeBinary),
+    Column("output_lifetime_s", Integer),
+    Index(None, "caller", "id"),
+    Index(None, "state"),
+)

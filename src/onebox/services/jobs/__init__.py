@@ -1,0 +1,1 @@
+"""Jobs: work that outlives the connection it came by."""
