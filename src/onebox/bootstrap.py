@@ -17,22 +17,25 @@ from onebox.core.plugins import load_plugins
 from onebox.core.settings import DEFAULT_ALIASES, Settings
 from onebox.registry.hash_store import HashStore
 from onebox.registry.registry import Registry
+from onebox.runtime.clients import create_client
 from onebox.runtime.memory_pool import MemoryPools
 from onebox.runtime.pool_limit import PoolLimit
-from onebox.runtime.wire import Start
-from onebox.runtime.worker_client import WorkerClient
 from onebox.runtime.worker_pool import WorkerPool
 from onebox.services.admission import Admission
 from onebox.services.authenticator import Authenticator, stored_secret
 from onebox.services.background import Background
+from onebox.services.batches.batches import Batches, create_batches
 from onebox.services.catalogue import Catalogue
 from onebox.services.companions import Companions
 from onebox.services.data_dir import lock_data_dir
 from onebox.services.database import Database, sqlite_url
+from onebox.services.deferred_requests import DeferredRequests
 from onebox.services.dispatch import Dispatch
 from onebox.services.files import FileStore
 from onebox.services.footprints import Footprints
 from onebox.services.inference import Inference
+from onebox.services.jobs.creation import create_jobs
+from onebox.services.jobs.jobs import Jobs
 from onebox.services.live_sessions import LiveSessions
 from onebox.services.metrics import Metrics
 from onebox.services.models import ModelControl
@@ -43,6 +46,9 @@ from onebox.services.residency import Residency
 from onebox.services.response_store import ResponseStore
 from onebox.services.running import RunningRequests
 from onebox.services.sizing import Sizing
+from onebox.services.uploads import Uploads, create_uploads
+from onebox.services.webhooks.creation import create_webhooks
+from onebox.services.webhooks.delivery import Webhooks
 
 ADMIN_KEY_FILE = "admin.key"
 LINK_SECRET_FILE = "links.key"
@@ -71,6 +77,11 @@ class Services:
     remote_media: RemoteMedia
     database: Database
     responses: ResponseStore
+    uploads: Uploads
+    webhooks: Webhooks
+    jobs: Jobs
+    deferred: DeferredRequests
+    batches: Batches
     background: Background
     metrics: Metrics
     generated_key: str | None
@@ -83,12 +94,18 @@ class Services:
         await self.pool.start()
         await asyncio.to_thread(self.registry.start)
         await self.preloader.start()
+        await self.webhooks.start()
+        await self.jobs.start()
+        await self.batches.start()
 
     async def close(self) -> None:
+        await self.batches.close()
+        await self.jobs.close()
         await self.preloader.close()
         await self.conversion.close()
         await self.pool.close(self.settings.shutdown_grace)
         await self.background.close()
+        await self.webhooks.close()
         await asyncio.to_thread(self.registry.stop)
         self.remote_media.close()
         self.hash_store.close()
@@ -111,7 +128,7 @@ def build_services(settings: Settings) -> Services:
     sizing = Sizing(registry, footprints)
     pools = MemoryPools(PoolLimit(settings.memory_budget, lambda: pool.clients))
     pool = WorkerPool(
-        lambda index: _create_client(settings, spool, pools, registry, index),
+        lambda index: create_client(settings, spool, pools, registry.is_current, index),
         pools,
         replicate_at=settings.replicate_at,
     )
@@ -128,10 +145,38 @@ def build_services(settings: Settings) -> Services:
         settings.default_inference_steps,
         settings.default_guidance_scale,
         settings.max_audio_seconds,
+        settings.max_video_seconds,
+        settings.max_video_frames,
     )
     residency = Residency(pool, sizing, timeout_s=settings.request_timeout)
+    inference = Inference(
+        catalogue,
+        Companions(catalogue),
+        Dispatch(pool, spool, admission, sizing),
+        metrics,
+        running,
+        defaults,
+        timeout_s=settings.request_timeout,
+        log_prompts=settings.log_prompts,
+    )
     link_secret, _ = stored_secret(settings.data_dir / LINK_SECRET_FILE, "")
     database = _open_database(settings)
+    webhooks = create_webhooks(settings, database, metrics)
+    uploads = create_uploads(settings, database)
+    batches = create_batches(settings, database, uploads)
+    jobs = create_jobs(
+        settings,
+        database,
+        inference,
+        catalogue,
+        metrics,
+        identify=registry.identify,
+        wait_ready=pool.wait_ready,
+        hooks=(webhooks.job_changed, batches.line_changed),
+        changed=batches.jobs_changed,
+    )
+    deferred = DeferredRequests(jobs.freezer, jobs.files)
+    jobs.add_executor("request", deferred)
     return Services(
         settings=settings,
         registry=registry,
@@ -143,16 +188,7 @@ def build_services(settings: Settings) -> Services:
         live=LiveSessions(max_per_caller=settings.max_per_caller),
         catalogue=catalogue,
         conversion=conversion,
-        inference=Inference(
-            catalogue,
-            Companions(catalogue),
-            Dispatch(pool, spool, admission, sizing),
-            metrics,
-            running,
-            defaults,
-            timeout_s=settings.request_timeout,
-            log_prompts=settings.log_prompts,
-        ),
+        inference=inference,
         residency=residency,
         models=ModelControl(
             registry,
@@ -169,6 +205,11 @@ def build_services(settings: Settings) -> Services:
         remote_media=RemoteMedia(enabled=settings.remote_media, hosts=settings.remote_media_hosts),
         database=database,
         responses=_create_response_store(settings, database),
+        uploads=uploads,
+        webhooks=webhooks,
+        jobs=jobs,
+        deferred=deferred,
+        batches=batches,
         background=Background(),
         metrics=metrics,
         generated_key=key,
@@ -224,40 +265,6 @@ def _create_preloader(
                 pass
 
     return Preloader(settings.preload, load, pool.lives, pool.wait_ready)
-
-
-def _create_client(
-    settings: Settings, spool: Spool, pools: MemoryPools, registry: Registry, index: int
-) -> WorkerClient:
-    start = Start(
-        index=index,
-        devices=settings.device,
-        threads=settings.threads,
-        memory_budget=settings.memory_budget,
-        idle_timeout_s=settings.idle_timeout,
-        lease_timeout_s=settings.lease_timeout,
-        leak_limit_bytes=int(settings.leak_limit),
-        batch_window_s=settings.batch_window,
-        max_sequences=settings.max_sequences,
-        prefix_cache_bytes=int(settings.prefix_cache),
-        spool=str(settings.data_dir / "spool"),
-    )
-    if settings.worker == "inline":
-        # Only here, on demand: it brings torch into the gateway.
-        from onebox.runtime.inline_client import InlineWorkerClient
-
-        return InlineWorkerClient(start, spool, pools, registry.is_current)
-    from onebox.runtime.process_client import ProcessWorkerClient
-
-    return ProcessWorkerClient(
-        start,
-        spool,
-        pools,
-        registry.is_current,
-        hang_timeout_s=settings.hang_timeout,
-        log_level=settings.log_level,
-        log_format=settings.log_format,
-    )
 
 
 def _generated_key(settings: Settings) -> str | None:

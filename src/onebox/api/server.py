@@ -58,6 +58,8 @@ class OneboxServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         log.info("shutting_down", signal=self._signal)
         grace_s = self._services.settings.shutdown_grace
+        # Jobs are given back, not waited for: they begin anew at the next start.
+        await self._services.jobs.close()
         self._draining = asyncio.create_task(self._services.pool.close(grace_s))
         # First: uvicorn cuts WebSockets off without a word.
         await self._services.live.close()

@@ -49,7 +49,7 @@ class Dispatch:
         client = await self._place(prepared, running)
         try:
             with (
-                self._spooling.room(prepared.input, may_refuse=running.ticket is None),
+                self._spooling.room(prepared.input, may_refuse=_may_refuse(running)),
                 self._admitted(prepared, running, client.index) as ticket,
             ):
                 request = await self._spooling.put_large_parts(prepared.input, spooled)
@@ -72,8 +72,14 @@ class Dispatch:
     @contextlib.contextmanager
     def _admitted(
         self, prepared: Prepared, running: RunningRequest, worker: int
-    ) -> Iterator[Ticket]:
-        """In the queue of a worker; the first part of a request may be refused there."""
+    ) -> Iterator[Ticket | None]:
+        """In the queue of a worker; the first part of a request may be refused there.
+
+        One that was admitted already stands in nobody's way: it goes last, and is not counted.
+        """
+        if running.admitted:
+            yield None
+            return
         entry, ticket, ok = prepared.entry, running.ticket, False
         if ticket is None:
             ticket = self._admission.enter(worker, entry.key, entry.name, prepared.caller)
@@ -139,7 +145,11 @@ class Dispatch:
         )
 
     async def _observer(
-        self, prepared: Prepared, client: WorkerClient, running: RunningRequest, ticket: Ticket
+        self,
+        prepared: Prepared,
+        client: WorkerClient,
+        running: RunningRequest,
+        ticket: Ticket | None,
     ) -> Callable[[Event], None]:
         """Follows the events of a request for all who ask about it, and remembers its sizes."""
         assert client.hello is not None
@@ -149,7 +159,7 @@ class Dispatch:
         def observe(event: Event) -> None:
             running.observe(event)
             match event:
-                case Started():
+                case Started() if ticket is not None:
                     ticket.started()
                 case Loading(size_bytes=int(size_bytes)):
                     self._sizing.remember_weights(prepared.entry, device, size_bytes)
@@ -167,6 +177,11 @@ def _beside(prepared: Prepared) -> dict[str, Entry]:
     before or after.
     """
     return {slot: entry for slot, entry in prepared.companions.items() if not entry.tasks}
+
+
+def _may_refuse(running: RunningRequest) -> bool:
+    """Whether it is the first part of a request that was not admitted."""
+    return running.ticket is None and not running.admitted
 
 
 def _stop(task: asyncio.Future[WorkerClient]) -> None:

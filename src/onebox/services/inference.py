@@ -18,9 +18,11 @@ from onebox.core.plugins import TASKS
 from onebox.core.results import Artifact
 from onebox.core.stages import Stage
 from onebox.runtime.wire import Delta, Event, Failed, Result
+from onebox.services import deferral
 from onebox.services.authenticator import Caller
 from onebox.services.catalogue import Catalogue
 from onebox.services.companions import Companions
+from onebox.services.deferral import Replay
 from onebox.services.dispatch import Dispatch
 from onebox.services.metrics import Metrics
 from onebox.services.request import Options, Outcome, Prepared, require_task
@@ -67,12 +69,22 @@ class Inference:
 
         Raises ModelNotFound, ModelBroken, TaskNotSupported, InvalidInput.
         """
+        later = deferral.current()
+        if isinstance(later, Replay) and later.knows(task_name):
+            prepared = await later.again(task_name, request)
+            structlog.contextvars.bind_contextvars(task=task_name, model=prepared.entry.name)
+            return prepared
         timeout_s = min(options.timeout_s or self._timeout_s, self._timeout_s)
         deadline = time.monotonic() + timeout_s
         entry = await self._catalogue.find(task_name, model, timeout_s=timeout_s)
         # For the line that the access log writes when the request has ended.
         structlog.contextvars.bind_contextvars(task=task_name, model=entry.name)
-        return await self._prepared(task_name, request, entry, caller.id, options, deadline)
+        prepared = await self._prepared(task_name, request, entry, caller.id, options, deadline)
+        if isinstance(later, Replay):
+            return await later.joined(prepared)
+        if later is not None:
+            later.note(request, prepared)
+        return prepared
 
     async def _prepared(
         self,
@@ -128,6 +140,7 @@ class Inference:
     @contextlib.asynccontextmanager
     async def _entered(self, prepared: Prepared) -> AsyncIterator[RunningRequest]:
         """The request among the running ones, counted when it ends."""
+        deferral.stop_here()
         running = self._running.enter(
             prepared.id,
             prepared.options.client_id,
@@ -139,10 +152,14 @@ class Inference:
         )
         status = "cancelled"
         try:
+            if prepared.follow is not None:
+                running.admitted = True
+                prepared.follow(running)
             yield running
             status = "ok"
         except AppError as error:
             status = error.code
+            deferral.failed(error)
             if isinstance(error, DeadlineExceeded):
                 # Its last part knows only what was left for that.
                 limit_s = round(prepared.deadline - running.entered, 1)

@@ -17,6 +17,7 @@ T = TypeVar("T", Counter, Gauge, Histogram)
 
 ROUTE_LABELS = ("route", "method", "status")
 WORKER_LABELS = ("device", "worker")
+JOB_BUCKETS = (0.1, 1, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 4 * 3600, 24 * 3600)
 HTTP_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 CONFIDENCE_BUCKETS = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98, 0.99, 1)
 
@@ -88,6 +89,25 @@ class Metrics:
             buckets=CONFIDENCE_BUCKETS,
             registry=self._registry,
         )
+        self._jobs = Counter(
+            "onebox_jobs_ended_total",
+            "Jobs that ended.",
+            ("task", "state"),
+            registry=self._registry,
+        )
+        self._webhooks = Counter(
+            "onebox_webhooks_total",
+            "Attempts to send a webhook, by what came of it.",
+            ("state",),
+            registry=self._registry,
+        )
+        self._job_durations = Histogram(
+            "onebox_job_duration_seconds",
+            "Time of the attempt that ended a job.",
+            ("task",),
+            buckets=JOB_BUCKETS,
+            registry=self._registry,
+        )
         self._registry.register(_WorkerCollector(clients))
 
     def entered(self, route: str, method: str) -> None:
@@ -122,6 +142,19 @@ class Metrics:
 
     def first_token(self, model: str, elapsed_s: float) -> None:
         self._child(self._first_tokens, model).observe(elapsed_s)
+
+    def count_jobs(self, counts: Callable[[], Mapping[str, int]]) -> None:
+        """Where to ask at each scrape how many jobs wait and how many run, by state."""
+        self._registry.register(_JobCollector(counts))
+
+    def webhook_sent(self, state: str) -> None:
+        """An attempt was made; "pending": there will be another."""
+        self._child(self._webhooks, state).inc()
+
+    def job_ended(self, task: str, state: str, elapsed_s: float) -> None:
+        """A job completed, failed or was cancelled after an attempt of so long."""
+        self._child(self._jobs, task, state).inc()
+        self._child(self._job_durations, task).observe(elapsed_s)
 
     def _child(self, metric: T, *labels: str) -> T:
         """The metric of these labels; prometheus_client's own look-up costs ten times this."""
@@ -176,6 +209,19 @@ class _WorkerCollector(Collector):
                 memory.add_metric((*worker, kind), amount)
             returned.add_metric(worker, stats.returned_bytes)
         yield from (loaded, depth, memory, returned, starts)
+
+
+class _JobCollector(Collector):
+    """What has not ended."""
+
+    def __init__(self, counts: Callable[[], Mapping[str, int]]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterator[Metric]:
+        jobs = GaugeMetricFamily("onebox_jobs", "Jobs that wait or run.", labels=("state",))
+        for state, number in self._counts().items():
+            jobs.add_metric((state,), number)
+        yield jobs
 
 
 def _memory(stats: WorkerStats) -> Iterator[tuple[str, int]]:

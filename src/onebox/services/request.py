@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from onebox.core.errors import DeadlineExceeded, InvalidInput, ModelBroken, Task
 from onebox.core.media import MediaRef
 from onebox.core.plugins import TASKS
 from onebox.core.results import Artifact, Timing
+from onebox.services.running import RunningRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,11 @@ class Options:
 class Prepared:
     """A request that may be queued: its model is known and its input leaves nothing open.
 
-    `deadline` is in seconds of the monotonic clock; `companions` are by slot.
+    Attributes:
+        deadline: in seconds of the monotonic clock.
+        companions: by slot.
+        follow: given when it is part of a job, which waited its turn already: no bound of a queue
+            refuses it now. Gets the request when it begins.
     """
 
     id: str
@@ -45,6 +50,7 @@ class Prepared:
     options: Options
     deadline: float
     companions: Mapping[str, Entry] = field(default_factory=dict)
+    follow: Callable[[RunningRequest], None] | None = None
 
     def left_s(self) -> float:
         """Seconds until its deadline. Raises DeadlineExceeded when there are none."""

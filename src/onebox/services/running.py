@@ -25,7 +25,9 @@ class RunningRequest:
         started: whether it has, or had, the device.
         loading: the fraction of the weights that is in memory, while they are being loaded.
         on_cancel: called once by `cancel`; tells whoever works on it.
-        ticket: its place in the queues, from its first part to its end.
+        on_event: gets each event that `observe` has noted.
+        admitted: it may not be refused for what else waits, and counts for nobody's bound.
+        ticket: its place in the queues, from its first part to its end; none once admitted.
     """
 
     id: str
@@ -44,6 +46,8 @@ class RunningRequest:
     loading: float | None = None
     cancelled: bool = False
     on_cancel: Callable[[], None] | None = None
+    on_event: Callable[[Event], None] | None = None
+    admitted: bool = False
     ticket: Ticket | None = None
 
     def queued(self) -> None:
@@ -64,6 +68,8 @@ class RunningRequest:
             case Progress(step=step, steps=steps):
                 self.state, self.loading = "running", None
                 self.step, self.steps = step, steps
+        if self.on_event is not None:
+            self.on_event(event)
 
     def cancel(self) -> None:
         """Ask for its end; further calls do nothing.

@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from onebox.core.cancel import check_now
 from onebox.core.errors import (
     Cancelled,
     InvalidInput,
@@ -16,8 +17,8 @@ from onebox.core.errors import (
     ShuttingDown,
     TaskNotSupported,
 )
-from onebox.core.plugins import FAMILIES, TASKS
-from onebox.core.results import Output
+from onebox.core.plugins import ENCODERS, FAMILIES, TASKS
+from onebox.core.results import Artifact, Encoder, Output
 from onebox.runtime.wire import SPOOL_ABOVE_BYTES, Failed, Loading, Result, Started
 from onebox.runtime.worker.request import Request
 from tests.unit.runtime.clients import entry
@@ -201,4 +202,22 @@ class TestFiles:
         answer = desk.answers()["1"]
         assert answer.code == "inference_failed"
         assert "no such encoder" not in answer.message
+        assert list(tmp_path.iterdir()) == []
+
+    def test_encoding_can_ask_whether_anybody_still_wants_the_result(
+        self, desk, tmp_path, monkeypatch
+    ):
+        class Long(Encoder):
+            kind = "long"
+
+            def encode(self, output: Output) -> Artifact:
+                check_now()
+                request.token.cancel(ModelUnloaded("by its operator"))
+                check_now()
+                raise AssertionError("it went on")
+
+        monkeypatch.setitem(ENCODERS._items, "long", Long())
+        request = desk.request("1")
+        request.finish([LARGE, Output("long", b"")])
+        assert desk.answers()["1"].code == "model_unloaded"
         assert list(tmp_path.iterdir()) == []

@@ -12,6 +12,7 @@ http_requests_total http_request_duration_seconds http_requests_active
 onebox_predictions_total onebox_inference_duration_seconds onebox_model_load_seconds
 onebox_model_loaded onebox_queue_depth onebox_device_memory_bytes
 onebox_memory_returned_bytes_total onebox_worker_starts_total onebox_prediction_confidence
+onebox_jobs_ended_total onebox_job_duration_seconds
 """
 
 
@@ -56,6 +57,14 @@ def test_confidence_is_counted_by_task_and_model(metrics):
     found = samples(metrics)
     assert found["onebox_prediction_confidence_sum", "cutout", "m"] == pytest.approx(1.47)
     assert found["onebox_prediction_confidence_bucket", "0.95", "cutout", "m"] == 1
+
+
+def test_attempts_to_send_a_webhook_are_counted_by_what_came_of_them(metrics):
+    for state in ("pending", "delivered", "delivered"):
+        metrics.webhook_sent(state)
+    found = samples(metrics)
+    assert found["onebox_webhooks_total", "delivered"] == 2
+    assert found["onebox_webhooks_total", "pending"] == 1
 
 
 def test_a_load_is_only_counted_when_there_was_one(metrics):
@@ -120,3 +129,17 @@ def test_two_servers_in_one_process_count_for_themselves(metrics, client):
     other = Metrics(lambda: [client])
     other.prediction("chat", "m", "ok")
     assert ("onebox_predictions_total", "chat", "m", "ok") not in samples(metrics)
+
+
+def test_jobs_are_counted_by_state_and_by_end(metrics):
+    counts = {"queued": 3, "running": 1}
+    metrics.count_jobs(lambda: counts)
+    metrics.job_ended("text-to-video", "completed", 40.0)
+    metrics.job_ended("text-to-video", "failed", 2.0)
+    found = samples(metrics)
+    assert found["onebox_jobs", "queued"] == 3
+    assert found["onebox_jobs", "running"] == 1
+    assert found["onebox_jobs_ended_total", "completed", "text-to-video"] == 1
+    assert found["onebox_job_duration_seconds_sum", "text-to-video"] == 42
+    counts["queued"] = 0
+    assert samples(metrics)["onebox_jobs", "queued"] == 0

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from pydantic import BaseModel, ValidationError
 
-from onebox.core.cancel import CancelToken
+from onebox.core.cancel import CancelToken, interruptible
 from onebox.core.contracts import Device, Entry, Task
 from onebox.core.decoding import EncodedTask, Prompt
 from onebox.core.errors import AppError, Cancelled, InferenceFailed, InvalidInput, TaskNotSupported
@@ -218,8 +218,14 @@ class Request:
         started = time.monotonic()
         artifacts: list[Artifact] = []
         try:
-            for output in outputs:
-                artifacts.append(self._spooled(ENCODERS[output.kind].encode(output)))
+            # What takes long asks on its way whether to go on.
+            with interruptible(self.token.check):
+                for output in outputs:
+                    artifacts.append(self._spooled(ENCODERS[output.kind].encode(output)))
+        except AppError as error:
+            self._discard(artifacts)
+            self.fail(error)
+            return
         except Exception:
             log.exception("encode_failed", request_id=self.frame.id)
             self._discard(artifacts)
