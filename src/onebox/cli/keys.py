@@ -27,6 +27,20 @@ def show_keys() -> None:
     click.echo(key)
 
 
+@keys.command(name="webhook")
+@explains_errors
+def show_webhook_secret() -> None:
+    """Print what webhooks are signed with; their receivers need it."""
+    from onebox.services.webhooks.signing import SECRET_FILE, webhook_secret
+
+    settings = load_settings()
+    if settings.webhook_secret is None and not (settings.data_dir / SECRET_FILE).is_file():
+        raise click.ClickException(
+            "there is no secret yet: start the server once, or set ONEBOX_WEBHOOK_SECRET"
+        )
+    click.echo(webhook_secret(settings.webhook_secret, settings.data_dir))
+
+
 @click.group()
 def token() -> None:
     """JSON Web Tokens."""

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -150,13 +150,19 @@ def _scopes(claim: Any) -> frozenset[str]:
     return SCOPES & {name for name in names if isinstance(name, str)}
 
 
-def stored_secret(path: Path, prefix: str) -> tuple[str, bool]:
-    """The secret kept in a file (mode 0600), made at first use.
+def _random_text() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def stored_secret(
+    path: Path, prefix: str, new_text: Callable[[], str] = _random_text
+) -> tuple[str, bool]:
+    """The secret kept in a file (mode 0600), made at first use of the prefix and a new text.
 
     Returns it and whether it is new.
     """
     if path.is_file():
         return path.read_text(encoding="utf-8").strip(), False
-    secret = prefix + secrets.token_urlsafe(32)
+    secret = prefix + new_text()
     write_private(path, secret + "\n")
     return secret, True

@@ -53,8 +53,11 @@ class Link:
     trusted: bool
 
 
-def parse_link(url: str, hosts: Collection[str], param: str) -> Link:
-    """Raises InvalidInput unless it is one plain https link, or one to a host of `hosts`."""
+def parse_link(url: str, hosts: Collection[str], param: str, *, setting: str) -> Link:
+    """Raises InvalidInput unless it is one plain https link, or one to a host of `hosts`.
+
+    `setting` is the one that names those.
+    """
     if len(url) > MAX_CHARS or not PLAIN.fullmatch(url):
         raise _refused(f"a link has at most {MAX_CHARS} characters, all of them plain ASCII", param)
     try:
@@ -63,7 +66,7 @@ def parse_link(url: str, hosts: Collection[str], param: str) -> Link:
     except ValueError:
         raise _refused("the link cannot be read", param) from None
     if parts.scheme not in PORTS:
-        raise _refused("a link begins with https:// (or is a data: URL)", param)
+        raise _refused("a link begins with https://", param)
     if "@" in parts.netloc:
         raise _refused("a link must not hold a user name or password", param)
     if not _is_host(host, bracketed="[" in parts.netloc):
@@ -72,9 +75,7 @@ def parse_link(url: str, hosts: Collection[str], param: str) -> Link:
     authority = shown if port is None else f"{shown}:{port}"
     trusted = host in hosts or authority in hosts
     if not trusted and (parts.scheme != "https" or port not in (None, 443)):
-        raise _refused(
-            "a link must be https on port 443 (or its host in ONEBOX_REMOTE_MEDIA_HOSTS)", param
-        )
+        raise _refused(f"a link must be https on port 443 (or its host in {setting})", param)
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     return Link(
         host, port or PORTS[parts.scheme], target, authority, parts.scheme == "https", trusted

@@ -68,23 +68,31 @@ HOSTS = frozenset({"files.internal", "10.0.0.5", "box.internal:8080"})
 )
 def test_these_are_no_links_to_follow(url):
     with pytest.raises(InvalidInput) as caught:
-        parse_link(url, HOSTS, "place")
+        parse_link(url, HOSTS, "place", setting="SETTING")
     assert caught.value.param == "place"
 
 
 def test_a_link_is_taken_apart_once():
-    link = parse_link("https://Example.ORG/a/b.png?x=1&y=%20#part", HOSTS, "p")
+    link = parse_link("https://Example.ORG/a/b.png?x=1&y=%20#part", HOSTS, "p", setting="SETTING")
     assert (link.host, link.port, link.encrypted) == ("example.org", 443, True)
     assert (link.target, link.authority, link.trusted) == (
         "/a/b.png?x=1&y=%20",
         "example.org",
         False,
     )
-    assert parse_link("https://example.org", HOSTS, "p").target == "/"
-    assert parse_link("https://example.org:443/", HOSTS, "p").authority == "example.org:443"
+    assert parse_link("https://example.org", HOSTS, "p", setting="SETTING").target == "/"
+    assert (
+        parse_link("https://example.org:443/", HOSTS, "p", setting="SETTING").authority
+        == "example.org:443"
+    )
     # Whatever another parser would say: this is the host that is looked at and connected to.
-    assert parse_link("https://127.0.0.1#@example.org/", HOSTS, "p").host == "127.0.0.1"
-    assert parse_link("https://[2606:4700::1]/", HOSTS, "p").host == "2606:4700::1"
+    assert (
+        parse_link("https://127.0.0.1#@example.org/", HOSTS, "p", setting="SETTING").host
+        == "127.0.0.1"
+    )
+    assert (
+        parse_link("https://[2606:4700::1]/", HOSTS, "p", setting="SETTING").host == "2606:4700::1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,7 +105,7 @@ def test_a_link_is_taken_apart_once():
     ],
 )
 def test_hosts_that_the_operator_named(url, port, encrypted):
-    link = parse_link(url, HOSTS, "p")
+    link = parse_link(url, HOSTS, "p", setting="SETTING")
     assert (link.port, link.encrypted, link.trusted) == (port, encrypted, True)
 
 

@@ -1,0 +1,83 @@
+"""A receiver of webhooks on this machine, which operators must allow by its name."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+
+NAME = "hooks.test"
+# Only a test that would hang waits so long.
+WAIT_S = 60
+
+
+@dataclass(frozen=True)
+class Received:
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Receiver:
+    """Answers each request with the next of `answers`, a status and headers; then with 204.
+
+    While `open` is clear they wait for their answer.
+    """
+
+    def __init__(self) -> None:
+        self.answers: deque[tuple[int, dict[str, str]]] = deque()
+        self.open = threading.Event()
+        self.open.set()
+        self._received: queue.Queue[Received] = queue.Queue()
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                receiver._received.put(Received(self.path, headers, body))
+                receiver.open.wait(WAIT_S)
+                status, more = receiver.answers.popleft() if receiver.answers else (204, {})
+                self.send_response(status)
+                for name, value in more.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+
+    @property
+    def port(self) -> int:
+        return self._server.server_address[1]
+
+    def url(self, path: str = "/hook", *, name: str = NAME) -> str:
+        return f"http://{name}:{self.port}{path}"
+
+    def next(self) -> Received:
+        """The next request, waited for."""
+        return self._received.get(timeout=WAIT_S)
+
+    def has_more(self) -> bool:
+        return not self._received.empty()
+
+    def __enter__(self) -> Receiver:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.open.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
