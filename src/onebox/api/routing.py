@@ -8,27 +8,40 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from onebox.api.bodies import JSON, header_parameter
 from onebox.api.body_size import QUICK_BYTES, refuse_crowded
 from onebox.api.client_watch import ClientWatch
+from onebox.api.deferring import Handler, deferring, look_for_wish, read_wish
 from onebox.api.error_shape import ErrorAnswer
 from onebox.api.errors import OPENAI_INVALID_STATUS
 from onebox.services import authenticator
-from onebox.services.authenticator import Caller
-
-Handler = Callable[[Request], Coroutine[Any, Any, Response]]
+from onebox.services.authenticator import Authenticator, Caller
+from onebox.services.in_process import CALLER
 
 # What the API's pages call the way in; here, not as a dependency, which each request would pay for.
 BEARER = "HTTPBearer"
 # "default" also keeps FastAPI's own 422 off the page: errors leave in one shape only.
 ERRORS: dict[int | str, dict[str, Any]] = {
     "default": {"model": ErrorAnswer, "description": "Any error."}
+}
+LATER: dict[str, Any] = {
+    "responses": {
+        "202": {
+            "description": "The request as a job, for the header `Prefer: respond-async`, or "
+            "`background=true` in the body where that has no other meaning; its result is what "
+            "would have been answered.",
+            # On the page by the routes of jobs.
+            "content": {JSON: {"schema": {"$ref": "#/components/schemas/JobAnswer"}}},
+        }
+    },
+    **header_parameter("Prefer", "`respond-async`: have it done later, as a job."),
 }
 # The only routes that need no token. `/files/{signed}` carries its own: the signature.
 PUBLIC_PATHS = frozenset(
@@ -53,14 +66,19 @@ class Route(APIRoute):
 
     scope: ClassVar[authenticator.Scope] = "infer"
     invalid_status: ClassVar[int] = 422
+    # Whether a client may have what its functions do done later.
+    may_wait: ClassVar[bool] = False
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         options["responses"] = {**ERRORS, **(options.get("responses") or {})}
         super().__init__(path, endpoint, **options)
         if self._is_plain():
-            self.app = _plain_app(self.get_route_handler())
+            handler = self.get_route_handler()
+            self.app = deferring(handler) if self._is_deferrable() else _plain_app(handler)
         if self.path_format not in PUBLIC_PATHS:
             self.openapi_extra = {**(self.openapi_extra or {}), "security": [{BEARER: []}]}
+        if self._is_deferrable():
+            self.openapi_extra = {**(self.openapi_extra or {}), **LATER}
 
     def get_route_handler(self) -> Handler:
         handler = self.endpoint if self._is_plain() else super().get_route_handler()
@@ -69,18 +87,23 @@ class Route(APIRoute):
             reads_body = self.body_field or self.dependant.request_param_name
             handler = _watched(handler, reads_body=bool(reads_body))
         is_public = self.path_format in PUBLIC_PATHS
+        is_deferrable = self._is_deferrable()
 
         async def guarded(request: Request) -> Response:
             request.scope["on_route"](self.path_format)
             if not is_public:
-                known = request.app.state.services.authenticator
-                caller: Caller = known.authenticate(request.headers.get("authorization"))
+                caller: Caller = request.scope.get(CALLER) or _authenticated(request)
                 caller.require(self.scope)
                 request.state.caller = caller
                 request.scope["caller"] = caller.id
+            if is_deferrable:
+                look_for_wish(request)
             return await handler(request)
 
         return guarded
+
+    def _is_deferrable(self) -> bool:
+        return self.may_wait and "POST" in (self.methods or ()) and self._is_plain()
 
     def _is_plain(self) -> bool:
         """Whether the function takes the request, gives a response, and wants nothing else.
@@ -120,19 +143,27 @@ class OpenAIRoute(Route):
     """A route that answers as OpenAI's do: 400 where native ones say 422."""
 
     invalid_status = OPENAI_INVALID_STATUS
+    may_wait = True
+
+
+class StoreRoute(OpenAIRoute):
+    """One that runs no model: what it stores is done later in any case."""
+
+    may_wait = False
 
 
 class _Request(Request):
     """Its body, read whole, holds only so many values."""
 
-    _is_checked = False
+    _checked: bytes | None = None
 
     async def body(self) -> bytes:
-        body = await super().body()
-        if len(body) > QUICK_BYTES and not self._is_checked:
-            await asyncio.to_thread(refuse_crowded, body)
-        self._is_checked = True
-        return body
+        if self._checked is None:
+            body = await super().body()
+            if len(body) > QUICK_BYTES:
+                await asyncio.to_thread(refuse_crowded, body)
+            self._checked = await read_wish(self, body)
+        return self._checked
 
 
 def _watched(handler: Handler, *, reads_body: bool) -> Handler:
@@ -144,6 +175,11 @@ def _watched(handler: Handler, *, reads_body: bool) -> Handler:
             return await handler(_Request(request.scope, watch.receive))
 
     return watched
+
+
+def _authenticated(request: Request) -> Caller:
+    authenticator: Authenticator = request.app.state.services.authenticator
+    return authenticator.authenticate(request.headers.get("authorization"))
 
 
 def _plain_app(handler: Handler) -> ASGIApp:

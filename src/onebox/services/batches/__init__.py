@@ -1,0 +1,1 @@
+"""Batches: files of requests, carried out when nobody waits, answered with files."""

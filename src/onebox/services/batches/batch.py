@@ -1,0 +1,58 @@
+"""`Batch`: many requests of one file, as its row holds it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from onebox.core.errors import RequestNotFound
+
+PREFIX = "batch"
+State = Literal[
+    "validating",
+    "in_progress",
+    "finalizing",
+    "cancelling",
+    "completed",
+    "failed",
+    "expired",
+    "cancelled",
+]
+ACTIVE: tuple[State, ...] = ("validating", "in_progress", "finalizing", "cancelling")
+
+
+class BatchNotFound(RequestNotFound):
+    code = "batch_not_found"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Times are seconds since 1970.
+
+    Attributes:
+        completion_window: as the client wrote it; `expires_at` is when it ends.
+        output_file_id, error_file_id: of what was answered, and of what went wrong.
+        total: its requests, known once the file was read.
+        completed, failed: those of them that ended so.
+        times: when it came into a state, by "<state>_at".
+        errors: why nothing of the file could be used: {"code", "message", "param", "line"} each.
+        output_lifetime_s: seconds that its files are kept; None for the server's time.
+    """
+
+    id: str
+    caller: str
+    endpoint: str
+    completion_window: str
+    input_file_id: str
+    state: State
+    created_at: float
+    expires_at: float
+    output_file_id: str | None = None
+    error_file_id: str | None = None
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+    times: dict[str, float]
+    metadata: dict[str, str] | None = None
+    errors: list[dict[str, Any]] | None = None
+    output_lifetime_s: int | None = None
