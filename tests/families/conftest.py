@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from onebox.families.image_diffusion import PipelineBundle
+from onebox.imaging.diffusion.bundles import PipelineBundle
 from tests.families import tiny_models
 from tests.families.pictures import FAMILY, device, entry
 from tests.families.single_file_loading import Folders, folder_of

@@ -10,7 +10,8 @@ import numpy as np
 from onebox.core.contracts import Device, Entry, TaskDefaults
 from onebox.core.errors import Cancelled
 from onebox.core.media import MediaRef
-from onebox.families.image_diffusion import ImageDiffusion, PipelineBundle
+from onebox.families.image_diffusion import ImageDiffusion
+from onebox.imaging.diffusion.bundles import PipelineBundle
 from onebox.registry.on_disk import open_on_disk
 from onebox.tasks.text_to_image import TextToImage, TextToImageInput
 

@@ -15,7 +15,7 @@ from onebox.core.contracts import Entry, TaskDefaults
 from onebox.core.errors import InvalidInput
 from onebox.core.media import MediaRef
 from onebox.core.results import Artifact, Output
-from onebox.families.image_diffusion import PipelineBundle
+from onebox.imaging.diffusion.bundles import PipelineBundle
 from onebox.tasks.background import Background, BackgroundInput
 from onebox.tasks.cutout import CutoutInput
 from tests.families.pictures import Context, entry

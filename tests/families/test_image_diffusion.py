@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from onebox.core.contracts import TaskDefaults
 from onebox.core.errors import Cancelled, InvalidInput, ModelBroken
-from onebox.families.image_diffusion import PipelineBundle
+from onebox.imaging.diffusion.bundles import PipelineBundle
 from onebox.registry.on_disk import open_on_disk
 from onebox.tasks.text_to_image import TextToImageInput
 from tests.families.pictures import FAMILY, TASK, Context, device, draw, entry, resolve

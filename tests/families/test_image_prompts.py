@@ -13,8 +13,8 @@ from PIL import Image
 
 from onebox.core.contracts import Entry
 from onebox.core.errors import Cancelled, InvalidInput
-from onebox.families.image_diffusion import PipelineBundle
 from onebox.families.ip_adapter import IpAdapter
+from onebox.imaging.diffusion.bundles import PipelineBundle
 from onebox.imaging.diffusion.drawing import draw
 from onebox.imaging.diffusion.recipe import Picture, Recipe
 from tests.families import tiny_image_prompts as tiny

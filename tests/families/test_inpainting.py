@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from onebox.core.errors import InvalidInput
-from onebox.families.image_diffusion import PipelineBundle
+from onebox.imaging.diffusion.bundles import PipelineBundle
 from onebox.tasks.inpainting import Inpainting
 from tests.families import drawing
 from tests.families.tiny_pipelines import Shelf

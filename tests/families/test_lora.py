@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from onebox.core.errors import Cancelled, InvalidInput
-from onebox.families.image_diffusion import PipelineBundle
+from onebox.imaging.diffusion.bundles import PipelineBundle
 from tests.families.adapter_files import (
     RANK,
     ContextWith,

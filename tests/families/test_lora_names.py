@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from onebox.families.image_diffusion import PipelineBundle
 from onebox.imaging.diffusion.adapters import applied
+from onebox.imaging.diffusion.bundles import PipelineBundle
 from onebox.imaging.diffusion.lora_keys import DENOISER, LayerName
 from onebox.imaging.diffusion.lora_targets import targets_of
 from onebox.imaging.diffusion.recipe import Adapter, Recipe

@@ -11,7 +11,7 @@ import pytest
 
 from onebox.core.contracts import Device
 from onebox.core.errors import InferenceFailed, ModelBroken
-from onebox.families.image_diffusion import PipelineBundle
+from onebox.imaging.diffusion.bundles import PipelineBundle
 from onebox.registry.on_disk import open_on_disk
 from tests.families.pictures import FAMILY, TASK, Context, device, draw, entry, resolve
 

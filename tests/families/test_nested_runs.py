@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from onebox.families.image_diffusion import PipelineBundle
+from onebox.imaging.diffusion.bundles import PipelineBundle
 from onebox.imaging.diffusion.drawing import draw
 from onebox.imaging.diffusion.recipe import Adapter, Picture, Recipe
 from tests.families import tiny_image_prompts as tiny

@@ -10,7 +10,7 @@ import pytest
 
 from onebox.core.cancel import interruptible
 from onebox.core.errors import Cancelled
-from onebox.families.image_diffusion import PipelineBundle
+from onebox.imaging.diffusion.bundles import PipelineBundle
 from tests.families.pictures import TASK, Context, assert_alike, draw, entry, resolve
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from onebox.core.contracts import Entry
 from onebox.core.results import Output
-from onebox.families.image_diffusion import PipelineBundle
+from onebox.imaging.diffusion.bundles import PipelineBundle
 from onebox.imaging.diffusion.latent_colours import encoded, fit_colours
 from onebox.imaging.diffusion.previews import preview_steps
 from tests.families.pictures import TASK, Context, resolve

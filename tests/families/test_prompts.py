@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from onebox.core.errors import InvalidInput
-from onebox.families.image_diffusion import PipelineBundle
+from onebox.imaging.diffusion.bundles import PipelineBundle
 from onebox.imaging.diffusion.prompts import of_one_length, prompt_arguments
 from onebox.imaging.diffusion.recipe import Picture, Recipe
 from tests.families.pictures import TASK, Context, assert_alike, draw, resolve

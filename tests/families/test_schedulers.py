@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from onebox.core.errors import InvalidInput
-from onebox.families.image_diffusion import PipelineBundle
+from onebox.imaging.diffusion.bundles import PipelineBundle
 from onebox.imaging.diffusion.clean_latents import Belief
 from onebox.imaging.diffusion.scheduler_names import FLOW_SAMPLERS, NAMES, NOISE_SAMPLERS
 from onebox.imaging.diffusion.schedulers import create_scheduler, fitting

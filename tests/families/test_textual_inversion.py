@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from onebox.core.errors import Cancelled, InvalidInput
-from onebox.families.image_diffusion import PipelineBundle
+from onebox.imaging.diffusion.bundles import PipelineBundle
 from onebox.imaging.diffusion.inversions import Inversion, inverted, placeholders_of
 from tests.families.adapter_files import ContextWith, save
 from tests.families.pictures import TASK, assert_alike, draw, resolve

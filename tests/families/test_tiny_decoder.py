@@ -10,9 +10,9 @@ import pytest
 
 from onebox.core.contracts import Entry
 from onebox.core.errors import ModelBroken, TaskNotSupported
-from onebox.families.image_diffusion import PipelineBundle
 from onebox.families.lora import Lora
 from onebox.families.tiny_decoder import TinyDecoder
+from onebox.imaging.diffusion.bundles import PipelineBundle
 from onebox.imaging.diffusion.tiny_decoders import base_of, load_decoder
 from onebox.registry.on_disk import open_on_disk
 from tests.families.pictures import FAMILY, TASK, device, resolve

@@ -20,7 +20,7 @@ from onebox.core.contracts import Entry, TaskDefaults
 from onebox.core.errors import InvalidInput
 from onebox.core.media import MediaRef
 from onebox.core.results import Artifact, Output
-from onebox.families.image_diffusion import PipelineBundle
+from onebox.imaging.diffusion.bundles import PipelineBundle
 from onebox.tasks.cutout import CutoutInput
 from onebox.tasks.try_on import DESCRIPTION, INSTRUCTION, TryOn, TryOnInput
 from tests.families import tiny_image_prompts as tiny

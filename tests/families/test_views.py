@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from onebox.families.image_diffusion import PipelineBundle
 from onebox.imaging.diffusion.abilities import ROWS
+from onebox.imaging.diffusion.bundles import PipelineBundle
 from onebox.imaging.diffusion.recipe import Picture, Recipe
 from onebox.imaging.diffusion.references import (
     MAX_PIXELS,

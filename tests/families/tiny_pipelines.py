@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from onebox.families.image_diffusion import PipelineBundle
+from onebox.imaging.diffusion.bundles import PipelineBundle
 from tests.families import tiny_models, tiny_qwen, tiny_stable_diffusions, tiny_transformers
 from tests.families.pictures import FAMILY, device, entry
 

@@ -14,7 +14,7 @@ from onebox.core.errors import ModelBroken, TaskNotSupported
 from onebox.core.on_disk import Match, OnDisk, TensorInfo
 from onebox.core.plugins import FAMILIES
 from onebox.core.weight_sizes import bytes_as
-from onebox.families.image_diffusion import ImageDiffusion, Shape, match_of, ready
+from onebox.families.image_diffusion import ImageDiffusion, Shape, match_of
 from onebox.imaging.checkpoints import configs
 from onebox.imaging.checkpoints.keys import (
     Layout,
@@ -26,6 +26,7 @@ from onebox.imaging.checkpoints.keys import (
 )
 from onebox.imaging.checkpoints.stamps import stamp_of, stamps_of_file
 from onebox.imaging.diffusion.abilities import SD2_TEXT_WIDTH
+from onebox.imaging.diffusion.bundles import ready
 from onebox.imaging.diffusion.memory_plan import plan_for, weights_bytes
 
 SUFFIX = ".safetensors"

@@ -3,7 +3,9 @@
 Its family left in its facts: `parts` (component → stamp of its shape), `missing` (component → the
 stamp that is wanted, if it is known), `tree` (configurations that come with the server, if the
 shape is a usual one) and `variants` (name → what its owner may say it is, where shapes cannot
-tell). What is found goes into `Entry.components`, "config" being the folder of configurations.
+tell). What stands on a whole other checkpoint left what that one's facts must be (`wants`), and
+what to say when there is none (`needs`). What is found goes into `Entry.components`, "config" being
+the folder of configurations.
 """
 
 from __future__ import annotations
@@ -26,6 +28,10 @@ CONFIG = "config"
 TOLD = ("native_size", "multiple")
 # Their text encoders are those of others, unchanged; of older models each checkpoint has its own.
 SHARED_TEXT = frozenset({"flux", "sd3"})
+UNUSUAL = (
+    "it has an unusual shape, of which the server has no configuration; put the diffusers folder "
+    "that it was made from, or one of the same shape, into the model folder"
+)
 # A file of one component alone.
 PART_FAMILY = "image_part"
 
@@ -130,10 +136,7 @@ def _config(entry: Entry, name: str | None, usable: Sequence[Entry]) -> Entry | 
     # First those of the same kind.
     like.sort(key=lambda other: (not _takes_the_same(entry, other), other.kind != entry.kind))
     if not like:
-        raise ModelBroken(
-            "it has an unusual shape, of which the server has no configuration; put the diffusers "
-            "folder that it was made from, or one of the same shape, into the model folder"
-        )
+        raise ModelBroken(entry.facts.get("needs", UNUSUAL))
     return like[0]
 
 
@@ -141,7 +144,9 @@ def _is_like(entry: Entry, other: Entry) -> bool:
     """Whether the folder has every part of the file, in the same shape."""
     parts = other.facts.get("parts", {})
     same = all(parts.get(part) == stamp for part, stamp in entry.facts["parts"].items())
-    return same and other.facts.get("base") == entry.facts["base"]
+    wants: Mapping[str, Any] = entry.facts.get("wants", {})
+    fits = all(other.facts.get(name) == value for name, value in wants.items())
+    return same and fits and other.facts.get("base") == entry.facts["base"]
 
 
 def _part(entry: Entry, part: str, name: str, usable: Sequence[Entry]) -> str:

@@ -10,7 +10,7 @@ from onebox.core.errors import InvalidInput
 from onebox.imaging.diffusion.inversion_files import word_of
 from onebox.imaging.diffusion.inversions import holds
 from onebox.imaging.diffusion.recipe import Adapter
-from onebox.tasks.picture_input import LoraRef, PictureInput
+from onebox.tasks.picture_input import DrawingInput, LoraRef
 
 PREVIEW_SLOT = "preview"
 # Kinds of weights whose latents are those of another kind.
@@ -29,18 +29,18 @@ def own_loras(entry: Entry) -> list[LoraRef] | None:
     return [LoraRef(model=lora["path"], scale=lora.get("scale", 1.0)) for lora in given] or None
 
 
-def loras(request: PictureInput) -> tuple[Adapter, ...]:
+def loras(request: DrawingInput) -> tuple[Adapter, ...]:
     return tuple(Adapter(f"{LORA}:{lora.model}", lora.scale) for lora in request.loras or ())
 
 
-def textual_inversions(request: PictureInput) -> tuple[Adapter, ...]:
+def textual_inversions(request: DrawingInput) -> tuple[Adapter, ...]:
     return tuple(
         Adapter(f"{INVERSION}:{one.model}", token=one.token)
         for one in request.textual_inversions or ()
     )
 
 
-def companions_of(request: PictureInput, entry: Entry) -> tuple[Companion, ...]:
+def companions_of(request: DrawingInput, entry: Entry) -> tuple[Companion, ...]:
     named = {f"{LORA}:{one.model}": one.model for one in request.loras or ()}
     named |= {f"{INVERSION}:{one.model}": one.model for one in request.textual_inversions or ()}
     found = []
@@ -56,7 +56,7 @@ def companions_of(request: PictureInput, entry: Entry) -> tuple[Companion, ...]:
     return tuple(found)
 
 
-def require_fit(request: PictureInput, entry: Entry, slot: str, companion: Entry) -> None:
+def require_fit(request: DrawingInput, entry: Entry, slot: str, companion: Entry) -> None:
     """Raises InvalidInput for a LoRA or a textual inversion that was made for another kind of
     checkpoint, and for the latter where no prompt has its word.
 
@@ -79,7 +79,7 @@ def require_fit(request: PictureInput, entry: Entry, slot: str, companion: Entry
             _require_word(request, one.token or word_of(companion), companion)
 
 
-def _require_word(request: PictureInput, word: str, companion: Entry) -> None:
+def _require_word(request: DrawingInput, word: str, companion: Entry) -> None:
     if not any(holds(text or "", word) for text in (request.prompt, request.negative_prompt)):
         raise InvalidInput(
             f"no prompt has the word {word!r}, which stands for {companion.name}; write it where "

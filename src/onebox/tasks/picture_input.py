@@ -50,8 +50,11 @@ class TextualInversionRef(BaseModel):
     )
 
 
-class PictureInput(BaseModel):
-    """Everything left out is filled in from the checkpoint, then from the server's settings."""
+class DrawingInput(BaseModel):
+    """What requests for pictures and for videos have in common.
+
+    Everything left out is filled in from the checkpoint, then from the server's settings.
+    """
 
     prompt: str = Field(min_length=1, max_length=MAX_PROMPT)
     negative_prompt: str | None = Field(
@@ -65,15 +68,9 @@ class PictureInput(BaseModel):
         allow_inf_nan=False,
         description="How strictly the prompt is met.",
     )
-    seed: int | None = Field(
-        default=None, ge=0, lt=SEEDS, description="Picture i uses seed + i; random if left out."
-    )
-    n: int = Field(default=1, ge=1, le=10, description="Pictures.")
+    seed: int | None = Field(default=None, ge=0, lt=SEEDS, description="Random if left out.")
     scheduler: str | None = Field(
         default=None, max_length=64, description="By its common name: `euler`, `dpmpp_2m_karras`, …"
-    )
-    clip_skip: int | None = Field(
-        default=None, ge=0, le=11, description="Layers left out at the end of a CLIP text encoder."
     )
     loras: list[LoraRef] | None = Field(
         default=None,
@@ -91,6 +88,18 @@ class PictureInput(BaseModel):
     )
     partial_images: int = Field(
         default=0, ge=0, le=3, description="Pictures of the making, for a streamed answer."
+    )
+
+
+class PictureInput(DrawingInput):
+    """The request for some pictures."""
+
+    seed: int | None = Field(
+        default=None, ge=0, lt=SEEDS, description="Picture i uses seed + i; random if left out."
+    )
+    n: int = Field(default=1, ge=1, le=10, description="Pictures.")
+    clip_skip: int | None = Field(
+        default=None, ge=0, le=11, description="Layers left out at the end of a CLIP text encoder."
     )
     background: Literal["auto", "opaque", "transparent"] = Field(
         default="auto", description="`transparent`: what is drawn is cut out by another model."

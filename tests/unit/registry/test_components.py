@@ -202,3 +202,35 @@ def test_a_part_that_is_a_pickle_nobody_has_used_is_to_be_converted_by_hand() ->
     done = found(alone({"vae": "ae.ckpt"}), folder(), pickle)
     assert done.status == "broken"
     assert "onebox convert" in (done.reason or "")
+
+
+def adapter(named: dict[str, str] | None = None) -> Entry:
+    """What is nothing without a whole other checkpoint."""
+    wants = {"in_channels": 4, "widths": [32, 64]}
+    facts = {"base": "sd1", "parts": {}, "missing": {}, "wants": wants, "needs": "install one"}
+    overrides = {} if named is None else {"components": named}
+    return made("moves", "motion_adapter", "", facts, overrides=overrides)
+
+
+def model(name: str, channels: int = 4, base: str = "sd1") -> Entry:
+    facts = {"base": base, "in_channels": channels, "widths": [32, 64], "native_size": 256}
+    return made(name, "image_diffusion", "", {**facts, "parts": {"unet": "unet:9"}})
+
+
+def test_what_stands_on_another_checkpoint_takes_the_first_that_it_fits() -> None:
+    done = found(adapter(), model("a", channels=9), model("b", base="sdxl"), model("c"), model("d"))
+    assert done.status == "ready"
+    assert done.components == {"config": path("c")}
+    assert done.kind == "FluxPipeline"
+    assert done.facts["native_size"] == 256
+    assert done.key != adapter().key
+    assert found(adapter({"config": "d"}), model("c"), model("d")).components == {
+        "config": path("d")
+    }
+
+
+def test_without_such_a_checkpoint_it_says_what_to_install() -> None:
+    done = found(adapter(), model("a", channels=9))
+    assert (done.status, done.reason) == ("broken", "install one")
+    wrong = found(adapter({"config": "a"}), model("a", channels=9), model("c"))
+    assert wrong.status == "broken"

@@ -6,6 +6,7 @@ import pytest
 
 from onebox.core.contracts import Entry
 from onebox.core.errors import InvalidInput, ModelNotFound
+from onebox.core.settings import DEFAULT_ALIASES
 from onebox.registry.names import NameIndex, NameRules
 
 A, B, C = "aaaaaaaa11" + "0" * 54, "aaaaaaaa22" + "0" * 54, "cccccccc33" + "0" * 54
@@ -129,6 +130,17 @@ def test_an_alias_to_nothing_says_so() -> None:
     names = index(TURBO, aliases={"mine": "sd-trubo"})
     with pytest.raises(ModelNotFound, match="'mine' stands for 'sd-trubo'"):
         names.resolve("mine")
+
+
+def test_one_name_for_videos_is_the_model_of_either_task() -> None:
+    films = entry("films", A, tasks=("text-to-video",))
+    goes_on = entry("goes-on", B, tasks=("image-to-video",))
+    both = entry("both", C, tasks=("text-to-video", "image-to-video"))
+    for name in ("sora-2", "sora-2-pro"):
+        names = index(films, goes_on, task_aliases=DEFAULT_ALIASES)
+        assert names.resolve(name, "text-to-video") is films
+        assert names.resolve(name, "image-to-video") is goes_on
+        assert index(both, task_aliases=DEFAULT_ALIASES).resolve(name, "image-to-video") is both
 
 
 def test_aliases_never_run_in_circles() -> None:

@@ -7,6 +7,8 @@ the picture's colours and layout.
 from __future__ import annotations
 
 import functools
+import inspect
+import math
 from typing import Any
 
 from onebox.imaging.diffusion.schedulers import predicts_flow
@@ -21,12 +23,15 @@ class Belief:
         self._scheduler = scheduler
         self._told: tuple[Any, Any, Any] | None = None
         step = scheduler.step
+        signature = inspect.signature(step)
 
         # Pipelines ask for its parameters, which `wraps` passes on.
         @functools.wraps(step)
-        def listening(output: Any, timestep: Any, sample: Any, *args: Any, **more: Any) -> Any:
-            self._told = (output, timestep, sample)
-            return step(output, timestep, sample, *args, **more)
+        def listening(*args: Any, **more: Any) -> Any:
+            # They have an order of their own in some classes, but the same names in all.
+            told = signature.bind(*args, **more).arguments
+            self._told = (told["model_output"], told["timestep"], told["sample"])
+            return step(*args, **more)
 
         scheduler.step = listening
 
@@ -63,6 +68,9 @@ def without_noise(scheduler: Any, output: Any, timestep: Any, sample: Any) -> An
 
 def _signal(scheduler: Any, timestep: float) -> float:
     """How much of the variance at a timestep, which need not be whole, is the picture's."""
+    if scheduler.config.get("timestep_type") == "continuous":
+        # Timesteps that stand for the strength of the noise, as Stable Video Diffusion has them.
+        return max(1 / (1 + math.exp(4 * timestep) ** 2), LEAST_SIGNAL)
     known = scheduler.alphas_cumprod
     low = min(max(int(timestep), 0), len(known) - 1)
     high = min(low + 1, len(known) - 1)

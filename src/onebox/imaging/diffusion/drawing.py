@@ -91,17 +91,20 @@ def _call(
             **dict(recipe.extra),
             generator=[torch.Generator(GENERATOR_DEVICE).manual_seed(p.seed) for p in pictures],
             output_type="pt",
-            **_step_callback(
+            **step_callback(
                 view, place, create_previews(bundle, view, pictures, recipe, context), context
             ),
         )
     return list(result.images)
 
 
-def _step_callback(
+def step_callback(
     view: Any, place: tuple[int, int], show: OnStep | None, context: RunContext
 ) -> dict[str, Any]:
-    """The arguments that make a pipeline tell of its steps: a few old classes have another way."""
+    """The arguments that make a pipeline tell of its steps: a few old classes have another way.
+
+    `place` is the call's number among how many calls, `show` is told of each step.
+    """
     number, calls = place
     done = 0
 

@@ -45,28 +45,46 @@ def fit_colours(vae: Any, device: Any) -> Colours:
 
 def encoded(vae: Any, pictures: Any) -> Any:
     """Latents [n, c, h, w] of pictures [n, 3, h, w] between -1 and 1, scaled for the denoiser."""
-    import torch
-
     config = vae.config
-    is_video = config.get("temperal_downsample") is not None
+    is_video = _takes_frames(vae)
     out = vae.encode(pictures[:, :, None] if is_video else pictures)
     latents = out.latent_dist.mode() if hasattr(out, "latent_dist") else out[0]
-    if config.get("latents_mean") is not None and config.get("latents_std") is not None:
+    mean, spread = (_of_channels(vae, name) for name in ("latents_mean", "latents_std"))
+    if mean is not None and spread is not None:
         shape = (1, -1, *(1,) * (latents.ndim - 2))
-        mean, spread = (
-            torch.tensor(config[name], device=latents.device).view(shape)
-            for name in ("latents_mean", "latents_std")
+        latents = (latents - mean.to(latents.device).view(shape)) / spread.to(latents.device).view(
+            shape
         )
-        latents = (latents - mean) / spread
     else:
         latents = latents - (config.get("shift_factor") or 0.0)
     scale = config.get("scaling_factor") or 1.0
     return (latents[:, :, 0] if is_video else latents) * scale
 
 
+def _takes_frames(vae: Any) -> bool:
+    """Whether it encodes [n, 3, frames, h, w]."""
+    if vae.config.get("temperal_downsample") is not None:
+        return True
+    encoder = getattr(vae, "encoder", None)
+    return encoder is not None and any(weight.ndim == 5 for weight in encoder.parameters())
+
+
+def _of_channels(vae: Any, name: str) -> Any:
+    """A value for each channel of its latents, which some have among their weights."""
+    import torch
+
+    told = vae.config.get(name)
+    if told is not None:
+        return torch.tensor(told)
+    own = vae.named_buffers(recurse=False) if hasattr(vae, "named_buffers") else ()
+    return dict(own).get(name)
+
+
 def pixels_per_latent(vae: Any) -> int:
     """Along a side."""
     config = vae.config
+    if isinstance(getattr(vae, "spatial_compression_ratio", None), int):
+        return int(vae.spatial_compression_ratio)
     for name in ("block_out_channels", "encoder_block_out_channels"):
         if config.get(name):
             return int(2 ** (len(config[name]) - 1))

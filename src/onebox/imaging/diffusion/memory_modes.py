@@ -24,7 +24,8 @@ def place(pipeline: Any, plan: MemoryPlan, device: Device) -> None:
         pipeline.enable_attention_slicing()
     vae = getattr(pipeline, "vae", None)
     for name in ("tiling", "slicing"):
-        if getattr(plan, f"vae_{name}") and hasattr(vae, f"enable_{name}"):
+        # All have the methods; those that cannot do it have no such field.
+        if getattr(plan, f"vae_{name}") and hasattr(vae, f"use_{name}"):
             getattr(vae, f"enable_{name}")()
     if plan.offload == "model":
         pipeline.enable_model_cpu_offload(device=device.torch_device)
@@ -80,7 +81,7 @@ def memory_mode(view: Any, several: bool, lean: bool) -> Iterator[None]:
     # What is on already was switched on when it was loaded, or by the run that this one is nested
     # in.
     off = [name for name in wanted if not getattr(vae, f"use_{name}", False)]
-    switches = [name for name in off if hasattr(vae, f"enable_{name}")]
+    switches = [name for name in off if hasattr(vae, f"use_{name}")]
     _each(vae, "enable", switches)
     try:
         yield

@@ -25,7 +25,7 @@ Offload = Literal["model", "sequential"]
 # Of a card's memory, so that there is room for pictures beside the weights.
 MOST_OF_DEVICE = 0.8
 # Parts that draw, and hold most of the weights; what is quantised is theirs.
-DENOISERS = ("unet", "transformer")
+DENOISERS = ("unet", "transformer", "transformer_2")
 STORED_BITS = {"fp8": 8, "8bit": 8, "4bit": 4}
 
 

@@ -54,6 +54,19 @@ def full_precision(bundle: Any) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def widened(module: Any) -> Iterator[None]:
+    """Inside the block all weights of one module are float32. No other run is to see it so."""
+    import torch
+
+    before = [(t, t.dtype) for t in module.parameters() if t.is_floating_point()]
+    try:
+        _cast((tensor, getattr(torch, FULL_PRECISION)) for tensor, _ in before)
+        yield
+    finally:
+        _cast(before)
+
+
+@contextlib.contextmanager
 def as_loaded(bundle: Any) -> Iterator[None]:
     """Inside the block all weights are of their own dtype, whatever a run does that this one may be
     nested in.

@@ -28,16 +28,23 @@ Paint = Callable[[Any], Any]
 
 
 def create_previews(
-    bundle: Any, view: Any, pictures: Sequence[Picture], recipe: Recipe, context: RunContext
+    bundle: Any,
+    view: Any,
+    pictures: Sequence[Picture],
+    recipe: Recipe,
+    context: RunContext,
+    shown: Callable[[Any], Any] | None = None,
 ) -> Callable[[int, int, Any], None] | None:
     """What is to be told of each step: its number from 1, how many there are, and the latents.
 
-    None when nobody wants to see anything.
+    None when nobody wants to see anything. `shown` picks out of all latents those of a picture
+    each, where there are more.
     """
     vae = getattr(view, "vae", None)
     if vae is None or not any(picture.previews for picture in pictures):
         return None
-    return _Previews(view, pictures, recipe, _painter(bundle, view, context), context).show
+    paint = _painter(bundle, view, context)
+    return _Previews(view, pictures, recipe, paint, context, shown or _all).show
 
 
 def preview_steps(previews: int, steps: int) -> frozenset[int]:
@@ -55,7 +62,9 @@ class _Previews:
         recipe: Recipe,
         paint: Paint,
         context: RunContext,
+        shown: Callable[[Any], Any],
     ) -> None:
+        self._shown = shown
         self._belief = Belief(view.scheduler)
         self._vae = view.vae
         self._pixels = pixels_per_latent(view.vae)
@@ -72,7 +81,8 @@ class _Previews:
         ]
         if not wanted:
             return
-        clean = normalisation_undone(self._vae, self._belief.latents(latents)[wanted])
+        believed = self._shown(self._belief.latents(latents))[wanted]
+        clean = normalisation_undone(self._vae, believed)
         grid = unpacked(clean, self._recipe.width, self._recipe.height, self._pixels)
         size = (self._recipe.width, self._recipe.height)
         for number, pixels in zip(wanted, _as_bytes(self._paint(grid)), strict=True):
@@ -80,6 +90,10 @@ class _Previews:
             options = {"format": picture.preview_format, "quality": 90, "size": size}
             output = Output("preview", pixels, options=options)
             self._context.preview(picture.owner, picture.index, output)
+
+
+def _all(latents: Any) -> Any:
+    return latents
 
 
 def _as_bytes(colours: Any) -> list[Any]:

@@ -155,7 +155,12 @@ def _check_length(view: Any, text: str, limit: int | None, name: str) -> None:
     # No tokenizer makes more tokens of a text than it has bytes, and two ends.
     if limit is None or len(text.encode()) + 2 <= limit:
         return
-    tokenizer = view.components.get("tokenizer_2") or view.tokenizer
-    tokens = len(tokenizer(text).input_ids)
+    tokens = len(_tokenizer(view)(text).input_ids)
     if tokens > limit:
         raise too_long(tokens, limit, name)
+
+
+def _tokenizer(view: Any) -> Any:
+    """Of the encoder that reads sentences: the second one where CLIP, of fewer tokens, is first."""
+    is_clip = type(view.text_encoder).__name__.startswith("CLIP")
+    return view.tokenizer_2 if is_clip and "tokenizer_2" in view.components else view.tokenizer

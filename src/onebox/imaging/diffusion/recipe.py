@@ -6,7 +6,15 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 # "edit" draws after an instruction, with pictures as references.
-Mode = Literal["text-to-image", "image-to-image", "inpainting", "edit", "upscale"]
+Mode = Literal[
+    "text-to-image",
+    "image-to-image",
+    "inpainting",
+    "edit",
+    "upscale",
+    "text-to-video",
+    "image-to-video",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +51,19 @@ class Recipe:
     textual_inversions: tuple[Adapter, ...] = ()
     extra: tuple[tuple[str, Any], ...] = ()
     image_prompt: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VideoRecipe(Recipe):
+    """The same of a video, of which each is drawn by itself.
+
+    Attributes:
+        frames: how many; those that the pipeline's class draws.
+        fps: frames a second that are played, which some models are told.
+    """
+
+    frames: int = 1
+    fps: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,8 +130,9 @@ def unknown(
 ) -> InvalidInput:
     """The error that names the schedulers that would do."""
     names = sorted(fits)
+    use = f"use {', '.join(names)}, or leave it out" if names else "leave it out"
     return InvalidInput(
-        f"scheduler {name!r}: {why}; use {', '.join(names)}, or leave it out for the model's own",
+        f"scheduler {name!r}: {why}; {use} for the model's own",
         param="scheduler",
         details={"allowed": names},
     )

@@ -28,6 +28,8 @@ OWN_WAY: Mapping[str, frozenset[str]] = {
     "LatentConsistencyModelImg2ImgPipeline": frozenset({"lcm", "tcd"}),
     # It reads noise levels out of the scheduler, scaled as these scale them.
     "StableDiffusionLatentUpscalePipeline": frozenset({"euler", "euler_a"}),
+    # Its timesteps stand for the strength of the noise, which others cannot give.
+    "StableVideoDiffusionPipeline": frozenset({"euler"}),
 }
 # Those a distilled model's steps are chosen from; more steps than these cannot be.
 DISTILLED = frozenset({"LCMScheduler", "TCDScheduler"})

@@ -18,9 +18,14 @@ def make_view(pipeline: Any, mode: Mode, scheduler: Any) -> Any:
 
     Raises KeyError for a mode that the weights have no class for.
     """
+    return view_as(pipeline, class_for(type(pipeline).__name__, mode), scheduler)
+
+
+def view_as(pipeline: Any, class_name: str, scheduler: Any) -> Any:
+    """The same of the class that is named."""
     import diffusers
 
-    view_class = getattr(diffusers, class_for(type(pipeline).__name__, mode))
+    view_class = getattr(diffusers, class_name)
     own = {
         **pipeline.config,
         **pipeline.components,
