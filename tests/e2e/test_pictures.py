@@ -199,11 +199,14 @@ def test_not_a_number_is_refused(client: httpx.Client) -> None:
 
 
 def test_the_models_page_serves_both_worlds(client: httpx.Client, sdk: openai.OpenAI) -> None:
-    (model,) = sdk.models.list().data
+    models = {model.id: model for model in sdk.models.list().data}
+    assert set(models) == {MODEL, "onebox-shapes-motion"}
+    model = models[MODEL]
     assert (model.id, model.object, model.owned_by) == (MODEL, "model", "onebox")
     assert model.model_extra is not None
     drawing = {"text-to-image", "image-to-image", "inpainting", "variations"}
     assert drawing <= set(model.model_extra["tasks"])
     plain = client.get("/v1/models").json()
-    assert plain["models"][0]["id"] == model.model_extra["sha256"]
+    hashes = {listed.model_extra["sha256"] for listed in models.values() if listed.model_extra}
+    assert {listed["id"] for listed in plain["models"]} == hashes
     assert sdk.models.retrieve(MODEL).id == MODEL

@@ -104,6 +104,21 @@ def test_the_sdk_lines_about_images(
     assert dominant_colours(drawn.convert("RGB")) == ("green", "white")
 
 
+@pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
+def test_the_lines_about_videos_and_jobs(
+    picture_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (by_sdk,) = blocks("python", "Videos and jobs")
+    (by_curl,) = blocks("bash", "Videos and jobs")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"KEY": API_KEY}
+    exec(by_sdk.replace("http://localhost:8000", picture_server.url), names)
+    assert (names["video"].status, names["video"].seconds) == ("completed", "2")
+    assert (tmp_path / "circle.mp4").read_bytes()[4:8] == b"ftyp"
+    job = json.loads(_shell(by_curl, picture_server, tmp_path))
+    assert (job["task"], job["request"]["n"]) == ("text-to-image", 4)
+
+
 def test_the_curl_lines_about_chat(chat_server: Server, tmp_path: Path) -> None:
     (code,) = blocks("bash", "Chat")
     (choice,) = json.loads(_shell(code, chat_server, tmp_path))["choices"]

@@ -19,6 +19,8 @@ from onebox.api.native import (
     generate,
     image_tasks,
     infer,
+    job_webhooks,
+    jobs,
     metrics,
     model_control,
     model_memory,
@@ -33,6 +35,7 @@ from onebox.api.native import (
     tokens,
 )
 from onebox.api.openai import (
+    batches,
     chat,
     completions,
     embeddings,
@@ -43,13 +46,39 @@ from onebox.api.openai import (
     responses,
     speech,
     transcriptions,
+    video_generations,
+    videos,
     voices,
 )
+from onebox.api.openai import files as uploaded_files
+from onebox.api.openai.batches import error_answer
 from onebox.api.routing import BEARER, Route
 from onebox.bootstrap import Services
 
 DESCRIPTION = (
     "Self-hosted inference server. Send `Authorization: Bearer <key>` on all but the status routes."
+)
+# What pages of other origins may send, and what they may see of an answer.
+READ_HEADERS = (
+    "Authorization",
+    "Content-Type",
+    "X-Request-ID",
+    "Idempotency-Key",
+    "Last-Event-ID",
+    "Prefer",
+    "Range",
+)
+TOLD_HEADERS = (
+    "X-Request-ID",
+    "Retry-After",
+    "Retry-After-Ms",
+    "X-Should-Retry",
+    "Location",
+    "Accept-Ranges",
+    "Content-Disposition",
+    "Content-Range",
+    "ETag",
+    "OpenAI-Poll-After-Ms",
 )
 
 
@@ -95,6 +124,8 @@ def create_app(services: Services) -> FastAPI:
     for router in routers:
         app.router.routes.extend(router.routes)
     install_error_handlers(app)
+    services.deferred.attach(app)
+    services.batches.attach(services.jobs, services.deferred, error_answer)
     _add_middleware(app, services)
     return app
 
@@ -107,6 +138,9 @@ def _routers() -> tuple[APIRouter, ...]:
         generate.router,
         tokens.router,
         requests.router,
+        jobs.create_router(),
+        jobs.router,
+        job_webhooks.router,
         model_control.router,
         model_removal.router,
         model_memory.router,
@@ -118,6 +152,10 @@ def _routers() -> tuple[APIRouter, ...]:
         chat.create_router(),
         completions.create_router(),
         responses.create_router(),
+        uploaded_files.create_router(),
+        batches.create_router(),
+        video_generations.create_router(),
+        videos.create_router(),
         speech.create_router(),
         voices.router,
         embeddings.create_router(),
@@ -140,7 +178,7 @@ def _add_middleware(app: FastAPI, services: Services) -> None:
             CORSMiddleware,
             allow_origins=list(services.settings.cors_origins),
             allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
-            expose_headers=["X-Request-ID", "Retry-After", "Retry-After-Ms", "X-Should-Retry"],
+            allow_headers=list(READ_HEADERS),
+            expose_headers=list(TOLD_HEADERS),
         )
     app.add_middleware(RequestContext, metrics=services.metrics)

@@ -44,6 +44,13 @@ def described_body(model: type[BaseModel], *media_types: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
+def header_parameter(name: str, description: str) -> dict[str, Any]:
+    """What `openapi_extra` must hold for a route that looks at this header itself."""
+    schema = {"type": "string"}
+    told = {"name": name, "in": "header", "description": description, "schema": schema}
+    return {"parameters": [told]}
+
+
 def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
     """With each reference replaced by what it refers to. No model of ours refers to itself."""
     if isinstance(schema, list):

@@ -1,4 +1,7 @@
-"""What route functions ask for."""
+"""What route functions ask for.
+
+Coroutines, though they wait for nothing: FastAPI would call anything else in a thread.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,12 @@ from onebox.bootstrap import Services
 from onebox.services.authenticator import Caller
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 
 
-def _caller(request: Request) -> Caller:
+async def _caller(request: Request) -> Caller:
     caller: Caller = request.state.caller
     return caller
 

@@ -30,6 +30,7 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.FileNotFound: 404,
     errors.RequestNotFound: 404,
     errors.RequestIdTaken: 409,
+    errors.ResultNotReady: 409,
     errors.ModelBroken: 422,
     errors.ModelBusy: 409,
     errors.ModelUnloaded: 503,
@@ -37,6 +38,7 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.QueueFull: 429,
     errors.ConcurrencyLimited: 429,
     errors.ModelTooLarge: 507,
+    errors.StorageFull: 507,
     errors.OutOfMemory: 503,
     errors.WorkerLost: 503,
     errors.WorkerUnready: 503,
@@ -49,7 +51,12 @@ STATUSES: dict[type[errors.AppError], int] = {
 OPENAI_INVALID_STATUS = 400
 # Asking again cannot help or would do harm, so clients that retry by themselves are told not to.
 NO_RETRY = frozenset({409, 499, 500, 504, 507})
-HTTP_CODES = {404: "route_not_found", 405: "method_not_allowed", 413: "payload_too_large"}
+HTTP_CODES = {
+    404: "route_not_found",
+    405: "method_not_allowed",
+    413: "payload_too_large",
+    416: "range_not_satisfiable",
+}
 RECEIVED_CHARS = 200
 FIELD_CHARS = 100
 # What pydantic calls the bounds of a field, and what a client is told.

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from fastapi import Request
 from pydantic import AliasChoices, BaseModel, ValidationError
 from pydantic.fields import FieldInfo
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 
 from onebox.api.bodies import described_body
+from onebox.api.deferring import read_form_wish
 from onebox.api.errors import located
 from onebox.api.form_names import Path, parsed_name, value_of
 from onebox.api.given_picture import GivenPicture
@@ -36,17 +38,33 @@ async def read_form(request: Request, model: type[ModelT]) -> ModelT:
 
     Raises InvalidInput, and RequestValidationError as FastAPI does.
     """
-    if not is_form(request):
-        raise InvalidInput(f"the body must be {MULTIPART}, such as `curl -F name=value` sends it")
-    async with request.form(max_files=MAX_FILES, max_fields=MAX_FIELDS) as form:
-        given = {}
-        for name, (field, values) in _fields(form.multi_items(), model).items():
-            read = [(path, await _field_value(value)) for path, value in values]
-            given[name] = _value(name, read, field)
+    async with opened_form(request) as form:
+        given = await form_values(form, model)
     try:
         return model.model_validate(given)
     except ValidationError as error:
         raise located(error, "body") from error
+
+
+@contextlib.asynccontextmanager
+async def opened_form(request: Request) -> AsyncIterator[FormData]:
+    """The request's form, whose files are gone afterwards. Raises InvalidInput."""
+    if not is_form(request):
+        raise InvalidInput(f"the body must be {MULTIPART}, such as `curl -F name=value` sends it")
+    async with request.form(max_files=MAX_FILES, max_fields=MAX_FIELDS) as form:
+        yield await read_form_wish(request, form)
+
+
+async def form_values(form: FormData, model: type[BaseModel]) -> dict[str, Any]:
+    """What a form says, as the fields of the model want it; those that are none of it as well.
+
+    Raises InvalidInput for a file that is not in a field for files.
+    """
+    given = {}
+    for name, (field, values) in _fields(form.multi_items(), model).items():
+        read = [(path, await _field_value(value)) for path, value in values]
+        given[name] = _value(name, read, field)
+    return given
 
 
 def is_form(request: Request) -> bool:
@@ -93,7 +111,7 @@ def _refuse_wrong_kind(name: str, value: UploadFile | str, field: FieldInfo) -> 
             f"{name} must be a file, with a file name in its part: `curl -F {name}=@file`",
             param=name,
         )
-    if isinstance(value, UploadFile) and not kinds & {MediaRef, GivenPicture}:
+    if isinstance(value, UploadFile) and not _takes_files(kinds):
         raise InvalidInput(f"{name} must be text, not a file", param=name)
 
 
@@ -133,7 +151,13 @@ def kinds_of(annotation: Any) -> Iterator[Any]:
 def _takes_objects(kinds: set[Any]) -> bool:
     return any(
         isinstance(kind, type) and issubclass(kind, dict | BaseModel) for kind in kinds
-    ) and not kinds & {MediaRef, GivenPicture}
+    ) and not _takes_files(kinds)
+
+
+def _takes_files(kinds: set[Any]) -> bool:
+    return any(
+        isinstance(kind, type) and issubclass(kind, MediaRef | GivenPicture) for kind in kinds
+    )
 
 
 def _from_json(value: Any) -> Any:

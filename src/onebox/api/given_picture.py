@@ -25,13 +25,7 @@ class GivenPicture(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _from_client_forms(cls, value: Any) -> Any:
-        if isinstance(value, MediaRef):
-            return {"file": value}
-        if isinstance(value, dict) and value.keys() == {"image_url"}:
-            value = value["image_url"]
-        if isinstance(value, str):
-            return {"text": value}
-        raise ValueError(f"expected {FORMS}")
+        return fields_of(value)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:
@@ -41,3 +35,14 @@ class GivenPicture(BaseModel):
             "description": "A file part (multipart), a base64 data URL, or an https link where "
             "the server allows them.",
         }
+
+
+def fields_of(value: Any) -> dict[str, Any]:
+    """The fields of a GivenPicture that a client sent in one of its forms. Raises ValueError."""
+    if isinstance(value, MediaRef):
+        return {"file": value}
+    if isinstance(value, dict) and value.keys() == {"image_url"}:
+        value = value["image_url"]
+    if isinstance(value, str):
+        return {"text": value}
+    raise ValueError(f"expected {FORMS}")

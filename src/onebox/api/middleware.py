@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from onebox.api.errors import internal_error
+from onebox.services.in_process import CALLER
 from onebox.services.metrics import Metrics
 
 log = structlog.get_logger("onebox.access")
@@ -146,7 +147,10 @@ class BodyLimit:
 
 
 def _method(scope: Scope) -> str:
-    return scope["method"] if scope["type"] == "http" else "WEBSOCKET"
+    if scope["type"] != "http":
+        return "WEBSOCKET"
+    # What the server sends to itself is told apart: nobody waits for it.
+    return "JOB" if CALLER in scope else scope["method"]
 
 
 def _request_id(scope: Scope) -> str:

@@ -34,8 +34,10 @@ def wants_events(request: Request) -> bool:
     return EVENT_STREAM in request.headers.get("accept", "")
 
 
-def event(name: str, data: Any) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), msgspec.json.encode(data))
+def event(name: str, data: Any, *, event_id: str | None = None) -> bytes:
+    """`event_id`: what a client sends as `Last-Event-ID` to go on after it."""
+    number = b"" if event_id is None else b"id: %b\n" % event_id.encode()
+    return b"%bevent: %b\ndata: %b\n\n" % (number, name.encode(), msgspec.json.encode(data))
 
 
 def plain(data: Any) -> bytes:

@@ -20,6 +20,10 @@ EXTENSIONS = {
     "image/png": "png",
     "image/jpeg": "jpg",
     "image/webp": "webp",
+    "image/gif": "gif",
+    "video/mp4": "mp4",
+    "video/webm": "webm",
+    "application/zip": "zip",
     **{AUDIO_TYPES[name]: name for name in AUDIO_TYPES},
 }
 _NAME = re.compile(r"^[0-9a-f]{32}\.[a-z0-9]{2,4}$")

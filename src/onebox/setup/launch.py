@@ -49,7 +49,8 @@ def pytest_runs(args: Sequence[str]) -> list[list[str]]:
         several = ["-n", "logical", f"--maxprocesses={MOST_PROCESSES}", "--dist", "loadfile"]
         first = [f"tests/{suite}" for suite in WITHOUT_SERVERS]
         then = [f"tests/{suite}" for suite in SUITES if suite not in (*WITHOUT_SERVERS, "gpu")]
-        return [[*several, *first], [*several, *then]]
+        # In their order: the longest files hold few tests, and must not be left for the end.
+        return [[*several, *first], ["--no-loadscope-reorder", *several, *then]]
     if args[0] not in SUITES:
         return [list(args)]
     only_gpu = ["-m", "gpu"] if args[0] == "gpu" else []

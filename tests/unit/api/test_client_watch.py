@@ -40,11 +40,23 @@ BODIES: dict[str, dict[str, Any] | list[tuple[str, Part]] | None] = {
     "/v1/responses": {"model": "m", "input": "x"},
     "/v1/responses/input_tokens": {"model": "m", "input": "x"},
     "/v1/responses/{response_id}/cancel": None,
+    "/v1/files": [("file", FILE), ("purpose", "batch")],
+    "/v1/batches": {
+        "input_file_id": "file_1",
+        "endpoint": "/v1/embeddings",
+        "completion_window": "24h",
+    },
+    "/v1/batches/{batch_id}/cancel": None,
     "/v1/audio/transcriptions": SOUND,
     "/v1/audio/translations": SOUND,
     "/v1/tokenize": {"text": "x"},
     "/v1/detokenize": {"tokens": [1]},
     "/v1/tasks/text-to-image": PICTURE,
+    "/v1/jobs": {"task": "text-to-image", "input": {"prompt": "x"}},
+    "/v1/jobs/{job_id}/cancel": None,
+    "/v1/videos": PICTURE,
+    "/v1/videos/generations": PICTURE,
+    "/v1/videos/{video_id}/remix": {"prompt": "x"},
     "/v1/models/rescan": None,
     "/v1/models/{model:path}/load": None,
     "/v1/models/{model:path}/unload": None,
@@ -77,6 +89,7 @@ class Stuck:
 
 def stuck_app(services, stuck):
     names = ("inference", "catalogue", "residency", "models", "registry", "responses")
+    names += ("uploads", "jobs", "batches")
     return create_app(dataclasses.replace(services, **dict.fromkeys(names, stuck)))
 
 

@@ -22,6 +22,7 @@ EXPECTED = {
     "ModelNotFound": 404,
     "RequestNotFound": 404,
     "RequestIdTaken": 409,
+    "ResultNotReady": 409,
     "ModelBusy": 409,
     "PayloadTooLarge": 413,
     "QueueFull": 429,
@@ -31,6 +32,7 @@ EXPECTED = {
     "OutOfMemory": 503,
     "DeadlineExceeded": 504,
     "ModelTooLarge": 507,
+    "StorageFull": 507,
     "InferenceFailed": 500,
 }
 

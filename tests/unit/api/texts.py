@@ -77,7 +77,7 @@ class Texts:
         self, task: str, given: BaseModel, *, model: str | None, caller: Any, options: Options
     ) -> SimpleNamespace:
         self.task, self.input, self.model, self.options = task, given, model, options
-        return SimpleNamespace(id="abc123", entry=SimpleNamespace(name="smol"))
+        return SimpleNamespace(id="abc123", entry=SimpleNamespace(name="smol"), input=given)
 
     async def run(self, prepared: Any) -> Outcome:
         if self.failure:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from fastapi import APIRouter
-from fastapi.responses import FileResponse
 
 from onebox.api.deps import ServicesDep
+from onebox.api.ranged_file import RangedFile, told_file
 from onebox.api.routing import Route
 
 router = APIRouter(route_class=Route, tags=["files"])
 
 
-@router.get("/files/{signed}", summary="A result, by its signed link", response_class=FileResponse)
-async def file(signed: str, services: ServicesDep) -> FileResponse:
+@router.get(
+    "/files/{signed}",
+    summary="A result, by its signed link",
+    response_class=RangedFile,
+    **told_file("The file."),
+)
+async def file(signed: str, services: ServicesDep) -> RangedFile:
     stored = services.files.open(signed)
-    return FileResponse(
+    return RangedFile(
         stored.path,
         media_type=stored.media_type,
         filename=stored.path.name,

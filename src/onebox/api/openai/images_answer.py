@@ -149,15 +149,16 @@ def _body(outcome: Outcome, form: AnswerForm, files: FileStore) -> bytes:
     return msgspec.json.encode(
         {
             "created": told.pop("created_at"),
-            "data": [_item(artifact, form, files) for artifact in pictures],
-            **{other.meta["role"]: _item(other, form, files) for other in others},
+            "data": [answer_item(artifact, form, files) for artifact in pictures],
+            **{other.meta["role"]: answer_item(other, form, files) for other in others},
             **told,
             "usage": _usage(outcome.prepared, form, pictures),
         }
     )
 
 
-def _item(artifact: Artifact, form: AnswerForm, files: FileStore) -> dict[str, Any]:
+def answer_item(artifact: Artifact, form: AnswerForm, files: FileStore) -> dict[str, Any]:
+    """A file as base64 or as a link, with what is told of it alone. Blocking."""
     if form.base_url is not None:
         return {"url": f"{form.base_url}/files/{files.put(artifact)}", **_facts(artifact)}
     return {"b64_json": _base64(artifact.data or b""), **_facts(artifact)}

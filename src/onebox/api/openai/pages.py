@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import Query
 
 from onebox.core.errors import InvalidInput
+from onebox.services.database import Order
 
 MAX_LIMIT = 100
 
-Order = Literal["asc", "desc"]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 Cursor = Annotated[str | None, Query(max_length=128)]
 
@@ -34,12 +34,17 @@ def page(
     found = ordered[begin:end]
     # Those before a place are the ones nearest to it.
     part = found[-limit:] if before is not None and after is None else found[:limit]
+    return listing(part, has_more=len(found) > len(part))
+
+
+def listing(part: Sequence[dict[str, Any]], *, has_more: bool) -> dict[str, Any]:
+    """A part of a list as it is answered."""
     return {
         "object": "list",
         "data": part,
         "first_id": part[0]["id"] if part else None,
         "last_id": part[-1]["id"] if part else None,
-        "has_more": len(found) > len(part),
+        "has_more": has_more,
     }
 
 

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response
 
 from onebox.api.bodies import JSON, json_body, read_json
 from onebox.api.deps import CallerDep, ServicesDep
-from onebox.api.openai.pages import Cursor, Limit, Order, page
+from onebox.api.openai.pages import Cursor, Limit, page
 from onebox.api.openai.responses_answer import Answer
 from onebox.api.openai.responses_fields import (
     InputTokensRequest,
@@ -26,6 +26,7 @@ from onebox.api.routing import OpenAIRoute
 from onebox.api.sse import EVENT_STREAM, EventStream
 from onebox.bootstrap import Services
 from onebox.core.errors import InvalidInput
+from onebox.services.database import Order
 from onebox.services.request import Options
 
 PATH = "/v1/responses"

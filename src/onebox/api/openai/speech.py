@@ -111,10 +111,9 @@ def create_router() -> APIRouter:
 async def speak(request: Request) -> Response:
     services: Services = request.app.state.services
     body = await read_json(request, SpeechRequest)
-    seed = random_seed() if body.seed is None else body.seed
     prepared = await services.inference.prepare(
         "speech",
-        _input(body, seed),
+        _input(body),
         model=body.model,
         caller=request.state.caller,
         options=options_of(body, request),
@@ -122,15 +121,17 @@ async def speak(request: Request) -> Response:
     if body.stream_format == "sse":
         events = _events(services.inference, prepared)
         return EventStream(events, request, failed=plain, head_s=LONG_HEAD_S)
+    resolved: Any = prepared.input
     return ByteStream(
         _sound(services.inference, prepared),
         request,
         media_type=AUDIO_TYPES[body.response_format or "mp3"],
-        headers={"X-Onebox-Seed": str(seed)},
+        headers={"X-Onebox-Seed": str(resolved.seed)},
     )
 
 
-def _input(body: SpeechRequest, seed: int) -> SpeechInput:
+def _input(body: SpeechRequest) -> SpeechInput:
+    seed = random_seed() if body.seed is None else body.seed
     names = ("voice", "response_format", "speed")
     given = {name: value for name in names if (value := getattr(body, name)) is not None}
     return filled(SpeechInput, input=body.input, seed=seed, stream=True, **given)

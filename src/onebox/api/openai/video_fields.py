@@ -1,0 +1,149 @@
+"""What OpenAI's video routes take: its fields, and those of our tasks under the same names."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+
+from onebox.api.bodies import filled
+from onebox.api.given_picture import GivenPicture, fields_of
+from onebox.api.openai.image_fields import parse_size
+from onebox.api.picture_bodies import MAX_PICTURE_BYTES, load_pictures
+from onebox.bootstrap import Services
+from onebox.core.errors import InvalidInput
+from onebox.core.media import MediaRef
+from onebox.services.authenticator import Caller
+from onebox.tasks.image_to_video import ImageToVideoInput
+from onebox.tasks.text_to_video import TextToVideoInput
+from onebox.tasks.video_input import VideoInput
+
+TEXT_TO_VIDEO, IMAGE_TO_VIDEO = "text-to-video", "image-to-video"
+REFERENCE = "input_reference"
+# What the tasks call otherwise.
+ROUTE_NAMES = {"image": REFERENCE, "width": "size", "height": "size", "duration": "seconds"}
+
+
+class InputReference(GivenPicture):
+    """A picture, or the id of one that was sent to `/v1/files`."""
+
+    file_id: str | None = Field(default=None, max_length=128)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_client_forms(cls, value: Any) -> Any:
+        if isinstance(value, str) and value.startswith("{"):
+            # As a form has it.
+            with contextlib.suppress(ValueError, RecursionError):
+                value = json.loads(value)
+        if isinstance(value, dict) and value.keys() == {"file_id"}:
+            return value
+        return fields_of(value)
+
+
+class VideoFields(BaseModel):
+    """OpenAI's fields; those of the tasks come to them."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: str | None = Field(default=None, description="What is to be seen.")
+    model: str | None = Field(default=None, max_length=512)
+    input_reference: InputReference | None = Field(
+        default=None, description="A picture to start from: a file, `{file_id}` or `{image_url}`."
+    )
+    seconds: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="How long it is to be."
+    )
+    size: str | None = Field(default=None, description="`auto`, or WxH in pixels.")
+    user: str | None = Field(default=None, description="Accepted, without effect.")
+
+
+class _Picture(BaseModel):
+    """For those who load the pictures of a body."""
+
+    input_reference: GivenPicture
+
+
+@dataclass(frozen=True, slots=True)
+class AskedVideo:
+    task: str
+    input: VideoInput
+
+
+def with_task_fields(name: str, *bases: type[BaseModel]) -> type[Any]:
+    """VideoFields with the fields of both tasks that it does not have by another name.
+
+    null is the same as left out.
+    """
+    own: dict[str, Any] = {}
+    for field, told in ImageToVideoInput.model_fields.items():
+        if field not in ROUTE_NAMES and field not in VideoFields.model_fields:
+            annotation: Any = told.annotation
+            own[field] = (annotation | None, told)
+    model: type[Any] = create_model(name, __base__=(VideoFields, *bases), **own)
+    return model
+
+
+async def asked_video(body: VideoFields, services: Services, caller: Caller) -> AskedVideo:
+    """Which task is meant, and its input. Raises InvalidInput, and RequestValidationError."""
+    given = _given(body)
+    if body.input_reference is None:
+        for name in given:
+            if name not in TextToVideoInput.model_fields:
+                raise InvalidInput(f"{name} needs an {REFERENCE}", param=name)
+        return AskedVideo(TEXT_TO_VIDEO, filled(TextToVideoInput, **given))
+    image = await _loaded(body.input_reference, services, caller)
+    return AskedVideo(IMAGE_TO_VIDEO, filled(ImageToVideoInput, image=image, **given))
+
+
+@contextlib.contextmanager
+def route_names(body: VideoFields | None = None) -> Iterator[None]:
+    """The fields of the tasks under the names that the routes have for them, in errors.
+
+    `body`: what it did not say cannot be at fault.
+    """
+    try:
+        yield
+    except InvalidInput as error:
+        error.param = route_name(error.param)
+        if error.param == "num_frames" and body is not None and body.seconds is not None:
+            error.param = "seconds"
+        raise
+
+
+def route_name(param: str | None) -> str | None:
+    return ROUTE_NAMES.get(param or "", param)
+
+
+def _given(body: VideoFields) -> dict[str, Any]:
+    """The fields of the task that were given, but for the picture. Raises InvalidInput."""
+    width, height = parse_size(body.size)
+    told = {name: getattr(body, name, None) for name in ImageToVideoInput.model_fields}
+    told |= {"width": width, "height": height, "duration": body.seconds}
+    return {name: value for name, value in told.items() if value is not None}
+
+
+async def _loaded(reference: InputReference, services: Services, caller: Caller) -> MediaRef:
+    if reference.file_id is not None:
+        return await _uploaded(reference.file_id, services, caller)
+    body = _Picture.model_construct(input_reference=reference)
+    (picture,) = (await load_pictures(body, services.remote_media))[REFERENCE]
+    return picture
+
+
+async def _uploaded(file_id: str, services: Services, caller: Caller) -> MediaRef:
+    """Raises FileNotFound, and InvalidInput for one that is too large."""
+    upload, path = await services.uploads.open(file_id, caller.id)
+    if upload.size_bytes > MAX_PICTURE_BYTES:
+        raise InvalidInput(
+            f"the file {file_id} has {upload.size_bytes} bytes; a picture may have "
+            f"{MAX_PICTURE_BYTES}",
+            param=REFERENCE,
+            details={"max": MAX_PICTURE_BYTES},
+        )
+    return MediaRef(data=await asyncio.to_thread(path.read_bytes))
