@@ -49,6 +49,7 @@ class OneboxServer(uvicorn.Server):
             # The code and the routes stay: the collector need not look through them again.
             gc.collect()
             gc.freeze()
+            gc.enable()
             # Threads that read long bodies must let the loop in between: the default is ten times
             # this.
             sys.setswitchinterval(0.0005)
