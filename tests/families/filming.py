@@ -14,14 +14,13 @@ from onebox.core.errors import Cancelled
 from onebox.core.media import MediaRef
 from onebox.core.results import Output
 from onebox.families.video_diffusion import VideoDiffusion
-from onebox.imaging.diffusion.bundles import PipelineBundle
-from onebox.registry.on_disk import open_on_disk
 from onebox.tasks.image_to_video import ImageToVideo
 from onebox.tasks.text_to_video import TextToVideo
 from onebox.tasks.video_task import VideoTask
-from tests.families import tiny_hunyuan, tiny_videos, tiny_wan
+from tests.families import pictures, tiny_hunyuan, tiny_videos, tiny_wan
 from tests.families.drawing import media, noise
 from tests.families.pictures import device
+from tests.families.tiny_pipelines import Shelf
 
 FAMILY = VideoDiffusion()
 TEXT, IMAGE = TextToVideo(), ImageToVideo()
@@ -70,43 +69,12 @@ ALL: tuple[tuple[str, VideoTask[Any]], ...] = (
 )
 
 
-class VideoShelf:
-    """Checkpoints, made when they are first asked for."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._loaded: dict[str, PipelineBundle] = {}
-
-    def path(self, name: str) -> Path:
-        folder = self._folder / name
-        return folder if folder.exists() else BUILDERS[name](folder)
-
-    def bundle(self, name: str) -> PipelineBundle:
-        if name not in self._loaded:
-            loaded = FAMILY.load(entry(self.path(name)), device())
-            assert isinstance(loaded, PipelineBundle)
-            self._loaded[name] = loaded
-        return self._loaded[name]
+def video_shelf(folder: Path) -> Shelf:
+    return Shelf(folder, BUILDERS, FAMILY)
 
 
 def entry(folder: Path, **overrides: Any) -> Entry:
-    match = FAMILY.matches(open_on_disk(folder))
-    assert match is not None
-    assert match.tasks is not None
-    return Entry(
-        key="k",
-        name="tiny",
-        path=str(folder),
-        extension="",
-        size_bytes=1,
-        status="ready",
-        sha256="ab" * 32,
-        family=FAMILY.name,
-        kind=match.kind,
-        facts=dict(match.facts),
-        tasks=tuple(sorted(match.tasks)),
-        overrides=overrides,
-    )
+    return pictures.entry(folder, FAMILY, **overrides)
 
 
 class Context:
@@ -159,7 +127,7 @@ def resolved(task: VideoTask[Any], where: Entry, **fields: Any) -> Any:
 
 def outputs(
     task: VideoTask[Any],
-    shelf: VideoShelf,
+    shelf: Shelf,
     name: str,
     context: Context | None = None,
     **fields: Any,
@@ -170,7 +138,7 @@ def outputs(
         return task.run(shelf.bundle(name), resolved(task, where, **fields), context)
 
 
-def frames(task: VideoTask[Any], shelf: VideoShelf, name: str, **fields: Any) -> np.ndarray:
+def frames(task: VideoTask[Any], shelf: Shelf, name: str, **fields: Any) -> np.ndarray:
     """[n, h, w, 3] of uint8."""
     video, *_ = outputs(task, shelf, name, **fields)
     return np.concatenate(list(video.value.chunks))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from onebox.core.contracts import Device, Entry, TaskDefaults
+from onebox.core.contracts import Device, Entry, Family, TaskDefaults
 from onebox.core.errors import Cancelled
 from onebox.core.media import MediaRef
 from onebox.families.image_diffusion import ImageDiffusion
@@ -24,8 +24,8 @@ def device(dtype: Any = "float32", vae_dtype: Any = "float32") -> Device:
     return Device("cpu", "cpu", "CPU", "cpu", "host", GIB, GIB, dtype, vae_dtype)
 
 
-def entry(folder: Path, **overrides: Any) -> Entry:
-    match = FAMILY.matches(open_on_disk(folder))
+def entry(folder: Path, family: Family = FAMILY, **overrides: Any) -> Entry:
+    match = family.matches(open_on_disk(folder))
     assert match is not None
     return Entry(
         key="k",
@@ -35,9 +35,10 @@ def entry(folder: Path, **overrides: Any) -> Entry:
         size_bytes=1,
         status="ready",
         sha256="ab" * 32,
-        family=FAMILY.name,
+        family=family.name,
         kind=match.kind,
         facts=dict(match.facts),
+        tasks=tuple(sorted(match.tasks or family.tasks)),
         overrides=overrides,
     )
 

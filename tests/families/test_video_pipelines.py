@@ -13,8 +13,9 @@ from onebox.imaging.diffusion.views import view_as
 from onebox.imaging.video.abilities import TABLE, ability_of
 from onebox.tasks.video_task import VideoTask
 from tests.families.drawing import noise
-from tests.families.filming import ALL, IMAGE, Context, VideoShelf, entry, frames, outputs
+from tests.families.filming import ALL, IMAGE, Context, entry, frames, outputs, video_shelf
 from tests.families.pictures import assert_alike
+from tests.families.tiny_pipelines import Shelf
 
 each = pytest.mark.parametrize(
     ("name", "task"), ALL, ids=[f"{name}-{task.name[:5]}" for name, task in ALL]
@@ -31,8 +32,8 @@ COUNTS = {"stable-video": 8}
 
 
 @pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> VideoShelf:
-    return VideoShelf(tmp_path_factory.mktemp("videos"))
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    return video_shelf(tmp_path_factory.mktemp("videos"))
 
 
 def test_every_class_is_tried() -> None:
@@ -43,7 +44,7 @@ def test_every_class_is_tried() -> None:
 
 @each
 def test_it_draws_what_the_pipeline_itself_does(
-    videos: VideoShelf, name: str, task: VideoTask[Any]
+    videos: Shelf, name: str, task: VideoTask[Any]
 ) -> None:
     count = COUNTS.get(name, 9)
     drawn = frames(task, videos, name, num_frames=count)
@@ -54,7 +55,7 @@ def test_it_draws_what_the_pipeline_itself_does(
     assert not np.array_equal(drawn, frames(task, videos, name, num_frames=count, seed=2))
 
 
-def own_call(videos: VideoShelf, name: str, task: VideoTask[Any], count: int) -> np.ndarray:
+def own_call(videos: Shelf, name: str, task: VideoTask[Any], count: int) -> np.ndarray:
     """The frames that diffusers gives, as [n, h, w, 3] of uint8."""
     import torch
 
@@ -80,7 +81,7 @@ def own_call(videos: VideoShelf, name: str, task: VideoTask[Any], count: int) ->
 
 @each
 def test_steps_are_told_and_the_frame_in_the_middle_is_shown(
-    videos: VideoShelf, name: str, task: VideoTask[Any]
+    videos: Shelf, name: str, task: VideoTask[Any]
 ) -> None:
     context = Context(entry(videos.path(name)))
     watched, *_ = outputs(task, videos, name, context, steps=3, partial_images=2)
@@ -97,7 +98,7 @@ def test_steps_are_told_and_the_frame_in_the_middle_is_shown(
 
 @each
 def test_a_cancel_takes_effect_within_a_step_and_within_the_decoder(
-    videos: VideoShelf, name: str, task: VideoTask[Any]
+    videos: Shelf, name: str, task: VideoTask[Any]
 ) -> None:
     where, pipeline = entry(videos.path(name)), videos.bundle(name).pipeline
     for component in (_denoiser(pipeline), pipeline.vae.decoder):

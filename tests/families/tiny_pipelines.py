@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from onebox.core.contracts import Family
 from onebox.imaging.diffusion.bundles import PipelineBundle
 from tests.families import tiny_models, tiny_qwen, tiny_stable_diffusions, tiny_transformers
 from tests.families.pictures import FAMILY, device, entry
@@ -30,19 +31,26 @@ BUILDERS: Mapping[str, Callable[[Path], Path]] = {
 
 
 class Shelf:
-    """Checkpoints, made when they are first asked for."""
+    """Checkpoints of a family, made by the builder of their name when they are first asked for."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        builders: Mapping[str, Callable[[Path], Path]] = BUILDERS,
+        family: Family = FAMILY,
+    ) -> None:
         self._folder = folder
+        self._builders = builders
+        self._family = family
         self._loaded: dict[str, PipelineBundle] = {}
 
     def path(self, name: str) -> Path:
         folder = self._folder / name
-        return folder if folder.exists() else BUILDERS[name](folder)
+        return folder if folder.exists() else self._builders[name](folder)
 
     def bundle(self, name: str) -> PipelineBundle:
         if name not in self._loaded:
-            loaded = FAMILY.load(entry(self.path(name)), device())
+            loaded = self._family.load(entry(self.path(name), self._family), device())
             assert isinstance(loaded, PipelineBundle)
             self._loaded[name] = loaded
         return self._loaded[name]
