@@ -6,8 +6,7 @@ import click
 
 from onebox.cli.explained import explains_errors
 from onebox.core.settings import Settings, load_settings
-
-DAY_S = 86400
+from onebox.core.units import DAY_S
 
 
 @click.group()

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection
 
+from onebox.core.units import DAY_S
 from onebox.services import response_rows
 from onebox.services.database import Database
 from onebox.services.response_rows import Conversation, Item, Rows, StoredResponse
 
-DAY_S = 86_400.0
 PURGE_EVERY_S = 3600.0
 # When the store is full it is emptied down to this share of its bound.
 KEEP = 0.9

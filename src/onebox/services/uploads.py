@@ -20,6 +20,7 @@ from sqlalchemy import Connection
 from onebox.core.errors import InvalidInput, StorageFull
 from onebox.core.os_support import sync_folder
 from onebox.core.settings import Settings
+from onebox.core.units import DAY_S
 from onebox.services import upload_rows
 from onebox.services.database import Database, Order
 from onebox.services.jobs.ids import is_id, new_id
@@ -27,7 +28,6 @@ from onebox.services.upload_rows import Upload, not_found
 
 FOLDER = "uploads"
 PREFIX = "file"
-DAY_S = 86_400.0
 EXPIRE_EVERY_S = 3600.0
 MAX_NAME_CHARS = 255
 # Control characters, and those that turn text around.

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from onebox.api.openai.pages import page
+from onebox.api.pages import page
 from onebox.core.errors import InvalidInput
 
 ITEMS = [{"id": name} for name in "abcde"]

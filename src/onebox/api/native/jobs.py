@@ -16,8 +16,8 @@ from onebox.api.native.job_answer import PATH, JobAnswer, job_answer, job_respon
 from onebox.api.native.job_events import RESUME_HEADER, job_events
 from onebox.api.native.job_request import JobRequests, job_body
 from onebox.api.native.job_result import file_answer, require_result
-from onebox.api.openai.pages import Cursor, Limit, listing
 from onebox.api.options import options_of
+from onebox.api.pages import Cursor, Limit, listing
 from onebox.api.ranged_file import told_file
 from onebox.api.routing import Route
 from onebox.api.sse import EVENT_STREAM, EventStream

@@ -13,7 +13,7 @@ from onebox.api.deps import CallerDep, ServicesDep
 from onebox.api.error_shape import error_body
 from onebox.api.errors import OPENAI_INVALID_STATUS, status_of
 from onebox.api.openai.files import ExpiresAfter
-from onebox.api.openai.pages import Cursor, Limit, listing
+from onebox.api.pages import Cursor, Limit, listing
 from onebox.api.routing import StoreRoute
 from onebox.bootstrap import Services
 from onebox.core.errors import InvalidInput, all_errors

@@ -13,7 +13,7 @@ from onebox.api.bodies import JSON
 from onebox.api.deps import CallerDep, ServicesDep
 from onebox.api.errors import located
 from onebox.api.forms import form_body, form_values, opened_form
-from onebox.api.openai.pages import Cursor, listing
+from onebox.api.pages import Cursor, listing
 from onebox.api.ranged_file import RangedFile, told_file
 from onebox.api.routing import StoreRoute
 from onebox.bootstrap import Services

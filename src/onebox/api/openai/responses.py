@@ -12,7 +12,6 @@ from fastapi import APIRouter, Request, Response
 
 from onebox.api.bodies import JSON, json_body, read_json
 from onebox.api.deps import CallerDep, ServicesDep
-from onebox.api.openai.pages import Cursor, Limit, page
 from onebox.api.openai.responses_answer import Answer
 from onebox.api.openai.responses_fields import (
     InputTokensRequest,
@@ -22,6 +21,7 @@ from onebox.api.openai.responses_fields import (
 from onebox.api.openai.responses_run import run_in_background, run_whole, stream_events
 from onebox.api.openai.responses_turn import Turn, begin_turn, count_tokens
 from onebox.api.options import options_of
+from onebox.api.pages import Cursor, Limit, page
 from onebox.api.routing import OpenAIRoute
 from onebox.api.sse import EVENT_STREAM, EventStream
 from onebox.bootstrap import Services

@@ -16,7 +16,6 @@ from onebox.api.bodies import JSON
 from onebox.api.deps import CallerDep, ServicesDep
 from onebox.api.job_options import IDEMPOTENCY, JobOptions, submission_of
 from onebox.api.native.job_result import file_answer, require_result
-from onebox.api.openai.pages import Cursor, Limit, listing
 from onebox.api.openai.video_answer import (
     Variant,
     VideoAnswer,
@@ -27,6 +26,7 @@ from onebox.api.openai.video_answer import (
 )
 from onebox.api.openai.video_fields import AskedVideo, asked_video, route_names, with_task_fields
 from onebox.api.options import options_of
+from onebox.api.pages import Cursor, Limit, listing
 from onebox.api.picture_bodies import picture_body, read_body
 from onebox.api.ranged_file import told_file
 from onebox.api.routing import StoreRoute

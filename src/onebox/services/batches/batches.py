@@ -12,6 +12,7 @@ from sqlalchemy import Connection
 
 from onebox.core.errors import FileNotFound, InvalidInput, QueueFull
 from onebox.core.settings import Settings
+from onebox.core.units import DAY_S
 from onebox.services.authenticator import Caller
 from onebox.services.batches import rows
 from onebox.services.batches.batch import PREFIX, Batch, BatchNotFound
@@ -27,8 +28,7 @@ from onebox.services.uploads import Uploads
 log = structlog.get_logger(__name__)
 
 WINDOW = re.compile(r"([1-9]\d{0,2})([hd])")
-WINDOW_S = {"h": 3600.0, "d": 86_400.0}
-DAY_S = 86_400.0
+WINDOW_S = {"h": 3600.0, "d": DAY_S}
 AGAIN_S = 60.0
 # Of one caller: each holds the ids of its lines in memory until they are jobs.
 MAX_ACTIVE = 50

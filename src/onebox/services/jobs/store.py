@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
+from onebox.core.units import DAY_S
 from onebox.services.database import Database
 from onebox.services.jobs import changes, query, rows
 from onebox.services.jobs.artifacts import ArtifactFiles
@@ -30,7 +31,6 @@ from onebox.services.jobs.rows import Changed, Decision, Hook
 
 T = TypeVar("T")
 
-DAY_S = 86_400.0
 # How many jobs are looked at, or deleted, at a time.
 CHUNK = 200
 

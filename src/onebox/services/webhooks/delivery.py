@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy import Connection
 
 from onebox.core.errors import InvalidInput
+from onebox.core.units import DAY_S
 from onebox.services.database import Database
 from onebox.services.jobs.job import Job, Surface
 from onebox.services.remote_call import (
@@ -40,14 +41,14 @@ DELAY_GROWTH = 4.0
 MAX_DELAY_S = 6 * 3600.0
 # Each delay is longer or shorter by up to this share, so that not all come back at once.
 JITTER = 0.2
-GIVE_UP_S = 3 * 86_400.0
+GIVE_UP_S = 3 * DAY_S
 # A host that cannot be reached is left alone for so long, with all that waits for it.
 PAUSE_S = 30.0
 # PostgreSQL shows what was added a moment after the word of it came.
 RECHECK_S = 1.0
 IDLE_S = 3600.0
 CLOSE_S = 5.0
-KEEP_S = 7 * 86_400.0
+KEEP_S = 7 * DAY_S
 GONE = 410
 
 

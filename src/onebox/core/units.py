@@ -1,0 +1,3 @@
+"""Units that settings and stored rows are counted in."""
+
+DAY_S = 86_400.0
