@@ -10,7 +10,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from onebox.bootstrap import Services
-from onebox.services.authenticator import Caller
+from onebox.services.access.caller import Caller
 
 
 async def _services(request: Request) -> Services:

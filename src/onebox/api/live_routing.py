@@ -13,10 +13,10 @@ from typing import ClassVar
 from fastapi import WebSocket
 from starlette.routing import WebSocketRoute, websocket_session
 
+from onebox.api.entering import enter
 from onebox.api.errors import OPENAI_INVALID_STATUS
 from onebox.core.errors import Forbidden
-from onebox.services import authenticator
-from onebox.services.authenticator import Caller
+from onebox.services.access import caller as callers
 
 # What a browser, which cannot send the header, offers: `["onebox", "bearer.<token>"]`.
 SUBPROTOCOL = "onebox"
@@ -30,7 +30,7 @@ Endpoint = Callable[[WebSocket], Awaitable[None]]
 class LiveRoute(WebSocketRoute):
     """Needs a bearer token with `scope`. None of them is public."""
 
-    scope: ClassVar[authenticator.Scope] = "infer"
+    scope: ClassVar[callers.Scope] = "infer"
     invalid_status: ClassVar[int] = OPENAI_INVALID_STATUS
 
     def __init__(self, path: str, endpoint: Endpoint) -> None:
@@ -42,12 +42,8 @@ class LiveRoute(WebSocketRoute):
         # For the errors: which status a wrong value has.
         scope["route"] = self
         scope["on_route"](self.path_format)
-        services = websocket.app.state.services
-        caller: Caller = services.authenticator.authenticate(_authorization(websocket))
-        caller.require(self.scope)
-        refuse_foreign_page(websocket, services.settings.cors_origins)
-        websocket.state.caller = caller
-        scope["caller"] = caller.id
+        await enter(websocket, _authorization(websocket), self.scope, "audio")
+        refuse_foreign_page(websocket, websocket.app.state.services.settings.cors_origins)
         await self.endpoint(websocket)
 
 

@@ -19,11 +19,11 @@ from onebox.api.bodies import JSON, header_parameter
 from onebox.api.body_size import QUICK_BYTES, refuse_crowded
 from onebox.api.client_watch import ClientWatch
 from onebox.api.deferring import Handler, deferring, look_for_wish, read_wish
+from onebox.api.entering import enter
 from onebox.api.error_shape import ErrorAnswer
 from onebox.api.errors import OPENAI_INVALID_STATUS
-from onebox.services import authenticator
-from onebox.services.authenticator import Authenticator, Caller
-from onebox.services.in_process import CALLER
+from onebox.api.route_classes import route_class_of
+from onebox.services.access import caller as callers
 
 # What the API's pages call the way in; here, not as a dependency, which each request would pay for.
 BEARER = "HTTPBearer"
@@ -43,7 +43,8 @@ LATER: dict[str, Any] = {
     },
     **header_parameter("Prefer", "`respond-async`: have it done later, as a job."),
 }
-# The only routes that need no token. `/files/{signed}` carries its own: the signature.
+# The only routes that need no token. `/files/{signed}` and `/media/{name}` carry their own: a
+# signature.
 PUBLIC_PATHS = frozenset(
     {
         "/",
@@ -57,6 +58,7 @@ PUBLIC_PATHS = frozenset(
         "/openapi.json",
         "/docs/assets/{name}",
         "/files/{signed}",
+        "/media/{name}",
     }
 )
 
@@ -64,7 +66,7 @@ PUBLIC_PATHS = frozenset(
 class Route(APIRoute):
     """Needs a bearer token with `scope`, unless its path is in `PUBLIC_PATHS`."""
 
-    scope: ClassVar[authenticator.Scope] = "infer"
+    scope: ClassVar[callers.Scope] = "infer"
     invalid_status: ClassVar[int] = 422
     # Whether a client may have what its functions do done later.
     may_wait: ClassVar[bool] = False
@@ -72,6 +74,7 @@ class Route(APIRoute):
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         options["responses"] = {**ERRORS, **(options.get("responses") or {})}
         super().__init__(path, endpoint, **options)
+        self.limited_as = route_class_of(self.path_format, self.methods or ())
         if self._is_plain():
             handler = self.get_route_handler()
             self.app = deferring(handler) if self._is_deferrable() else _plain_app(handler)
@@ -86,21 +89,24 @@ class Route(APIRoute):
             # A function that is given neither can read none.
             reads_body = self.body_field or self.dependant.request_param_name
             handler = _watched(handler, reads_body=bool(reads_body))
-        is_public = self.path_format in PUBLIC_PATHS
+        needs = None if self.path_format in PUBLIC_PATHS else self.scope
         is_deferrable = self._is_deferrable()
 
         async def guarded(request: Request) -> Response:
             request.scope["on_route"](self.path_format)
-            if not is_public:
-                caller: Caller = request.scope.get(CALLER) or _authenticated(request)
-                caller.require(self.scope)
-                request.state.caller = caller
-                request.scope["caller"] = caller.id
+            request, authorization = await self.credentials(request)
+            await enter(request, authorization, needs, self.limited_as)
             if is_deferrable:
                 look_for_wish(request)
             return await handler(request)
 
         return guarded
+
+    async def credentials(self, request: Request) -> tuple[Request, str | None]:
+        """What the request says of its caller as an `Authorization` header, and the request, for a
+        route that has to read on to find it.
+        """
+        return request, request.headers.get("authorization")
 
     def _is_deferrable(self) -> bool:
         return self.may_wait and "POST" in (self.methods or ()) and self._is_plain()
@@ -175,11 +181,6 @@ def _watched(handler: Handler, *, reads_body: bool) -> Handler:
             return await handler(_Request(request.scope, watch.receive))
 
     return watched
-
-
-def _authenticated(request: Request) -> Caller:
-    authenticator: Authenticator = request.app.state.services.authenticator
-    return authenticator.authenticate(request.headers.get("authorization"))
 
 
 def _plain_app(handler: Handler) -> ASGIApp:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import click
 
+from onebox.cli.credits import show_credits
 from onebox.cli.explained import explains_errors
+from onebox.cli.stored_keys import create_key, list_keys, revoke_key, rotate_key
 from onebox.core.settings import Settings, load_settings
 from onebox.core.units import DAY_S
 
 
-@click.group()
+@click.group(commands=[create_key, list_keys, revoke_key, rotate_key, show_credits])
 def keys() -> None:
     """The keys that clients send."""
 
@@ -54,27 +56,27 @@ def token() -> None:
 @explains_errors
 def create_token(subject: str, scopes: tuple[str, ...], days: float) -> None:
     """Sign a token with SECRET_KEY."""
-    from onebox.bootstrap import create_authenticator
+    from onebox.services.access.creation import create_tokens
 
     settings: Settings = load_settings()
-    click.echo(create_authenticator(settings).sign(subject, scopes, days * DAY_S))
+    click.echo(create_tokens(settings).sign(subject, scopes, days * DAY_S))
 
 
 def generated_key(settings: Settings) -> str | None:
     """The admin key that the first start made, if it made one."""
-    from onebox.bootstrap import ADMIN_KEY_FILE
+    from onebox.services.access.keys.generated import ADMIN_KEY_FILE
+    from onebox.services.secret_files import read_secret
 
-    path = settings.data_dir / ADMIN_KEY_FILE
-    return path.read_text(encoding="utf-8").strip() if path.is_file() else None
+    return read_secret(settings.data_dir / ADMIN_KEY_FILE)
 
 
 def key_for_requests(settings: Settings) -> str | None:
     """A key that the server with these settings takes, or None where there is none at all."""
-    from onebox.bootstrap import create_authenticator
+    from onebox.services.access.creation import create_tokens
 
     configured = (*settings.api_keys, *settings.admin_keys)
     if configured:
         return configured[0].get_secret_value()
     if settings.secret_key:
-        return create_authenticator(settings).sign("terminal", ("infer",), DAY_S)
+        return create_tokens(settings).sign("terminal", ("infer",), DAY_S)
     return generated_key(settings)

@@ -28,6 +28,7 @@ Order = Literal["asc", "desc"]
 _Write = tuple[Callable[[Connection], Any], Future[Any]]
 _Outcome = tuple[Any, BaseException | None]
 
+DATABASE_FILE = "onebox.db"
 THREADS = 4
 # So many writes that wait are put on the disk together.
 GROUP = 64
@@ -173,6 +174,25 @@ def _log_failure(future: Future[Any]) -> None:
 
 def sqlite_url(path: Path) -> str:
     return URL.create("sqlite", database=str(path)).render_as_string()
+
+
+def reach(url: str) -> None:
+    """Connect to a database server, and change nothing. Raises DatabaseUnusable.
+
+    A file, which opening would make, is left alone.
+    """
+    if url.startswith("sqlite"):
+        return
+    engine = _create_engine(url)
+    try:
+        with engine.connect() as connection:
+            connection.execute(text("SELECT 1"))
+    except DBAPIError as error:
+        raise DatabaseUnusable(
+            f"{_place(engine)} cannot be reached: {error.orig}; is it up, and may this user in?"
+        ) from error
+    finally:
+        engine.dispose()
 
 
 def _create_engine(url: str) -> Engine:

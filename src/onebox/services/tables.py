@@ -17,6 +17,8 @@ from sqlalchemy import (
     Text,
 )
 
+from onebox.core.usage_units import UNITS
+
 # Names that a later migration can rely on, whatever the database would have called them.
 NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
@@ -152,7 +154,7 @@ UPLOADED_FILES = Table(
     Index(None, "caller", "id"),
     Index(None, "expires_at"),
 )
-# One row a batch; its lines are jobs. `times`, `metadata` and `errors` are JSON.
+# One row a batch; its lines are jobs. `times`, `metadata`, `errors` and `allowance` are JSON.
 BATCHES = Table(
     "batches",
     METADATA,
@@ -173,6 +175,91 @@ BATCHES = Table(
     Column("metadata", LargeBinary),
     Column("errors", LargeBinary),
     Column("output_lifetime_s", Integer),
+    Column("allowance", LargeBinary),
     Index(None, "caller", "id"),
     Index(None, "state"),
+)
+
+# One row a key that an operator made. Only digests (SHA-256, hex) of what clients send are kept;
+# `prefix` is its beginning, to be shown; the previous one works until `previous_until`. `allowance`
+# is JSON (access/caller.py). `change` is the count of changes to all keys at its last one.
+API_KEYS = Table(
+    "api_keys",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("prefix", String(16), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("previous_digest", String(64)),
+    Column("previous_until", Double),
+    Column("scopes", Text, nullable=False),
+    Column("allowance", LargeBinary, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("expires_at", Double),
+    Column("revoked_at", Double),
+    Column("last_used_at", Double),
+    Column("change", BigInteger, nullable=False),
+    Index(None, "digest", unique=True),
+    Index(None, "change"),
+)
+# One row: by its count a server sees that another process has changed a key.
+API_KEY_CHANGES = Table(
+    "api_key_changes",
+    METADATA,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("count", BigInteger, nullable=False),
+)
+
+# One row a request that ended (usage/usage.py). Ids sort by time.
+USAGE = Table(
+    "usage",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("day", String(10), nullable=False),
+    Column("caller", Text, nullable=False),
+    Column("task", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("request_id", Text, nullable=False),
+    Column("job_id", String(64)),
+    *(Column(unit, Double, nullable=False) for unit in UNITS),
+    Index(None, "at"),
+    Index(None, "caller", "id"),
+)
+# The same summed up, which stays when the rows go; `status` is "ok", "cancelled" or "failed", and
+# `ended` counts all rows.
+USAGE_DAYS = Table(
+    "usage_days",
+    METADATA,
+    Column("day", String(10), primary_key=True),
+    Column("caller", Text, primary_key=True),
+    Column("task", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("status", String(16), primary_key=True),
+    Column("ended", BigInteger, nullable=False),
+    *(Column(unit, Double, nullable=False) for unit in UNITS),
+    Index(None, "caller", "day"),
+    # The rows of a month lie together.
+    sqlite_with_rowid=False,
+)
+# What is left for callers that may not use the server without; and what an operator gave and set.
+# What was charged stands in `usage`.
+CREDITS = Table(
+    "credits",
+    METADATA,
+    Column("caller", Text, primary_key=True),
+    Column("balance", Double, nullable=False),
+    Column("changed_at", Double, nullable=False),
+)
+CREDIT_CHANGES = Table(
+    "credit_changes",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("caller", Text, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("amount", Double),
+    Column("balance", Double),
+    Index(None, "caller", "id"),
 )

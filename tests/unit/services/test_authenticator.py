@@ -10,18 +10,20 @@ from jose import jwt
 from pydantic import SecretStr
 
 from onebox.core.errors import Forbidden, InvalidInput, Unauthorized
-from onebox.services.authenticator import SCOPES, Authenticator, Caller, stored_secret
+from onebox.services.access.authenticator import Authenticator
+from onebox.services.access.caller import SCOPES, Caller
+from onebox.services.access.tokens.tokens import TokenRules, Tokens
+from onebox.services.secret_files import read_secret, stored_secret
 
 SECRET = "a secret of thirty-two characters"
 INFER = frozenset({"infer"})
 
 
-def authenticator(*, secret: str | None = SECRET, **options) -> Authenticator:
+def authenticator(*, secret: str | None = SECRET, **rules) -> Authenticator:
     return Authenticator(
         api_keys=[SecretStr("user-key"), SecretStr("schlüssel")],
         admin_keys=[SecretStr("admin-key")],
-        secret_key=None if secret is None else SecretStr(secret),
-        **options,
+        tokens=Tokens(None if secret is None else SecretStr(secret), rules=TokenRules(**rules)),
     )
 
 
@@ -211,9 +213,9 @@ def test_a_caller_may_do_what_its_scopes_say(scopes, needed, allowed):
 
 
 def test_a_stored_secret_is_made_once_and_private(tmp_path):
-    first, is_new = stored_secret(tmp_path / "key", "ob-")
-    again, is_new_again = stored_secret(tmp_path / "key", "ob-")
-    assert (first == again, is_new, is_new_again) == (True, True, False)
+    assert read_secret(tmp_path / "key") is None
+    first = stored_secret(tmp_path / "key", "ob-")
+    assert stored_secret(tmp_path / "key", "ob-") == read_secret(tmp_path / "key") == first
     assert first.startswith("ob-")
     assert len(first) > 40
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) & 0o077 == 0

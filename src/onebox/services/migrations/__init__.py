@@ -3,4 +3,4 @@
 A new step is a file in `versions/` with the next number; `HEAD` names the newest.
 """
 
-HEAD = "0002"
+HEAD = "0004"

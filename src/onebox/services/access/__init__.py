@@ -1,0 +1,1 @@
+"""Who may send what: keys, tokens, rates, and what they used."""

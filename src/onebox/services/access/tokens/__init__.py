@@ -1,0 +1,1 @@
+"""JSON Web Tokens, and whose signature they may bear."""
