@@ -5,7 +5,7 @@ import pytest
 
 from onebox.core.results import Artifact
 from onebox.services.metrics import Metrics
-from onebox.services.usage import token_counts
+from onebox.services.usage.token_counts import token_counts
 
 RESULT = {
     "choices": [{"index": 0, "content": "Hi"}],
@@ -30,9 +30,9 @@ def test_a_result_without_counts_is_a_bug_that_shows():
 
 def test_tokens_add_up_by_model_and_kind():
     metrics = Metrics(list)
-    metrics.tokens("smol", {"prompt": 3, "completion": 2})
-    metrics.tokens("smol", {"prompt": 4})
-    metrics.first_token("smol", 0.2)
+    metrics.inference.tokens("smol", {"prompt": 3, "completion": 2})
+    metrics.inference.tokens("smol", {"prompt": 4})
+    metrics.inference.first_token("smol", 0.2)
     page = metrics.render().decode()
     assert 'onebox_tokens_total{kind="prompt",model="smol"} 7.0' in page
     assert 'onebox_tokens_total{kind="completion",model="smol"} 2.0' in page

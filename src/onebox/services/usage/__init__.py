@@ -1,0 +1,1 @@
+"""What requests took: counted, charged, kept and told."""
