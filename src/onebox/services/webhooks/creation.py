@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from onebox.core.settings import Settings
 from onebox.services.database import Database
+from onebox.services.hooks import picture_reports, usage_reports
+from onebox.services.hooks.creation import key_headers
 from onebox.services.metrics import Metrics
 from onebox.services.webhooks.delivery import Webhooks
 from onebox.services.webhooks.guard import WebhookGuard
@@ -14,4 +16,11 @@ def create_webhooks(settings: Settings, database: Database, metrics: Metrics) ->
     """They are not sent before `Webhooks.start`. Raises ConfigurationError for a bad secret."""
     secret = webhook_secret(settings.webhook_secret, settings.data_dir)
     guard = WebhookGuard(settings.webhook_hosts)
-    return Webhooks(database, Signer(secret), guard, sent=metrics.webhook_sent)
+    own = key_headers(settings)
+    return Webhooks(
+        database,
+        Signer(secret),
+        guard,
+        sent=metrics.webhooks.sent,
+        own={usage_reports.EVENT: own, picture_reports.EVENT: own},
+    )

@@ -26,7 +26,7 @@ from onebox.services.remote_call import (
     Unreachable,
 )
 from onebox.services.webhooks import outbox
-from onebox.services.webhooks.guard import PARAM, WebhookGuard
+from onebox.services.webhooks.guard import PARAM, WebhookGuard, operators_link
 from onebox.services.webhooks.outbox import Delivery, DeliveryState
 from onebox.services.webhooks.signing import Signer
 
@@ -62,6 +62,8 @@ class Webhooks:
         clock: seconds since 1970.
         chance: from 0 to 1, evenly.
         sent: told the state of a delivery after each attempt.
+        own: kinds of events that only the server itself adds, with headers that they are sent
+            with. They go wherever they are addressed, which the guard is not asked about.
     """
 
     def __init__(
@@ -76,7 +78,9 @@ class Webhooks:
         clock: Callable[[], float] = time.time,
         chance: Callable[[], float] = random.random,
         sent: Callable[[DeliveryState], None] = lambda _: None,
+        own: Mapping[str, Mapping[str, str]] | None = None,
     ) -> None:
+        self._own = own or {}
         self._database = database
         self._signer = signer
         self._guard = guard
@@ -226,9 +230,12 @@ class Webhooks:
 
     async def _send(self, delivery: Delivery, now: float) -> int:
         """The status that it is answered with. What else the answer says is not read."""
+        own = self._own.get(delivery.event_type)
+        link = (self._guard.link if own is None else operators_link)(delivery.url)
         signed = self._signer.headers(delivery.id, now, delivery.body)
-        call = Call("POST", {"Content-Type": "application/json", **signed}, delivery.body)
-        return await self._calls.send(self._guard.link(delivery.url), call, _status_of, param=PARAM)
+        headers = {"Content-Type": "application/json", **signed, **(own or {})}
+        call = Call("POST", headers, delivery.body)
+        return await self._calls.send(link, call, _status_of, param=PARAM)
 
     def _outcome(
         self, delivery: Delivery, status: int | None, error: str | None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 from onebox.services.remote_link import Link, parse_link, refuse_private
 
@@ -33,6 +34,11 @@ class WebhookGuard:
         if not link.trusted and _is_address(link.host):
             refuse_private([link.host], PARAM)
         return link
+
+
+def operators_link(url: str) -> Link:
+    """One that the operator wrote, taken apart: it may lead anywhere. Raises InvalidInput."""
+    return parse_link(url, (urlsplit(url).netloc.lower(),), PARAM, setting=SETTING)
 
 
 def _is_address(host: str) -> bool:

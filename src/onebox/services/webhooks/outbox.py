@@ -85,14 +85,36 @@ def add(
         "created_at": int(at),
         "data": data,
     }
+    add_body(
+        connection,
+        url=url,
+        event_type=event_type,
+        body=msgspec.json.encode(event),
+        subject_id=subject_id,
+        at=at,
+        event_id=event_id,
+    )
+
+
+def add_body(
+    connection: Connection,
+    *,
+    url: str,
+    event_type: str,
+    body: bytes,
+    subject_id: str,
+    at: float,
+    event_id: str | None = None,
+) -> None:
+    """The same for JSON that is sent as it is, with nothing around it."""
     connection.execute(
         insert(WEBHOOK_DELIVERIES).values(
-            id=event_id,
+            id=event_id or new_id(PREFIX),
             url=url,
             host=urlsplit(url).netloc.lower(),
             event_type=event_type,
             subject_id=subject_id,
-            body=msgspec.json.encode(event),
+            body=body,
             state=PENDING,
             attempts=0,
             next_at=at,

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from onebox.core.errors import ConfigurationError
-from onebox.services.authenticator import stored_secret
+from onebox.services.secret_files import stored_secret
 
 PREFIX = "whsec_"
 SECRET_FILE = "webhook.key"
@@ -54,8 +54,7 @@ def webhook_secret(configured: SecretStr | None, data_dir: Path) -> str:
     """The one that was configured, else the one of the data folder, made at first use."""
     if configured is not None:
         return configured.get_secret_value()
-    secret, _ = stored_secret(data_dir / SECRET_FILE, PREFIX, _new_text)
-    return secret
+    return stored_secret(data_dir / SECRET_FILE, PREFIX, _new_text)
 
 
 def _new_text() -> str:
