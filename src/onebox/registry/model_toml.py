@@ -51,6 +51,7 @@ class ModelSettings(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkn
     licence_note: str | None = None
     loras: Annotated[list[str | OwnLora], msgspec.Meta(max_length=8)] = []
     components: dict[str, str] = {}
+    fallback: Annotated[str, msgspec.Meta(min_length=1, max_length=512)] | None = None
 
 
 def parse_model_toml(raw: bytes) -> dict[str, Any]:

@@ -8,10 +8,11 @@ real name always wins.
 from __future__ import annotations
 
 import bisect
+import contextlib
 import difflib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from onebox.core.contracts import Entry
@@ -27,11 +28,14 @@ _LIKENESS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class NameRules:
-    """The settings that give names: alias → name, alias → task, task → name."""
+    """The settings that give names: alias → name, alias → task, task → name; and the models that
+    run on other servers.
+    """
 
     aliases: Mapping[str, str] = field(default_factory=dict)
     task_aliases: Mapping[str, str] = field(default_factory=dict)
     default_models: Mapping[str, str] = field(default_factory=dict)
+    remote: tuple[Entry, ...] = ()
 
 
 class NameIndex:
@@ -77,10 +81,29 @@ class NameIndex:
             entry for entry in self._entries if task in entry.tasks and entry.status != "broken"
         ]
         pinned = [entry for entry in usable if entry.overrides.get("pin")]
-        chosen = pinned or usable
+        # What leaves this machine does so by its name, or where nothing here can do it.
+        chosen = pinned or [entry for entry in usable if entry.upstream is None] or usable
         if len(chosen) == 1:
             return chosen[0]
         raise _no_default(task, chosen, [e.name for e in self._entries if e.unconverted])
+
+    def is_among(self, entry: Entry, names: Collection[str]) -> bool:
+        """Whether one of these names means it: a name, an id, an alias, or a beginning (`tiny-*`).
+
+        The aliases that stand for a task's default mean what is the default now.
+        """
+        stem = stem_of(entry.name, entry)
+        own = {name for name in (entry.name, stem, entry.sha256, *entry.aliases) if name}
+        for name in names:
+            if name in own or self._rules.aliases.get(name) in own:
+                return True
+            if name.endswith("*") and any(known.startswith(name[:-1]) for known in own):
+                return True
+            if name in self._rules.task_aliases:
+                with contextlib.suppress(InvalidInput):  # there is no default
+                    if self.default_for(self._rules.task_aliases[name]).key == entry.key:
+                        return True
+        return False
 
     def _resolve(
         self,

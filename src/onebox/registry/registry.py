@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from onebox.core.contracts import Entry, Family
@@ -56,13 +56,14 @@ class Registry:
         open_file: OpenFile = open_binary,
         clock: Callable[[], float] = time.time,
         converted: ConvertedStore | None = None,
+        remote: Sequence[Entry] = (),
     ) -> None:
         """`on_change` is called from the watching thread; several changes may be one call.
         `converted`: where what was made of pickles lies; None: pickles are refused.
-        """
+        `remote`: models that run on other servers, which have names beside those on disk."""
         self._folders = list(folders)
         self._store = hash_store
-        self._rules = NameRules(aliases, task_aliases, default_models)
+        self._rules = NameRules(aliases, task_aliases, default_models, tuple(remote))
         self._tasks_of = tasks_of
         self._settle_s = settle_s
         self._clock = clock
@@ -112,6 +113,9 @@ class Registry:
         """The checkpoint when a request names none. Raises InvalidInput with the candidates."""
         return self._snapshot.names.default_for(task)
 
+    def is_among(self, entry: Entry, names: Collection[str]) -> bool:
+        return self._snapshot.names.is_among(entry, names)
+
     def ensure_fresh(self, entry: Entry) -> Entry:
         """The entry as it is on disk now: the same after a few stat calls, or a new one.
 
@@ -138,8 +142,7 @@ class Registry:
 
     def on_disk(self, entry: Entry) -> CheckpointOnDisk:
         """The files behind an entry, for a family to look into. Raises ModelNotFound."""
-        record = self._records.get(entry.path)
-        if record is None:
+        if (record := self._records.get(entry.path)) is None:
             raise _gone(entry)
         candidate = record.conversion or record.candidate
         return CheckpointOnDisk(candidate, self._open_file, record.overrides)
@@ -267,10 +270,8 @@ class Registry:
             return record
         for file in record.candidate.files if failures else ():
             if (failure := failures.get(file_path(record.candidate, file))) is not None:
-                reason = f"{file.relative} {failure}"
-                return dataclasses.replace(
-                    record, hash_failure=reason, retry_at=self._clock() + _RETRY_S
-                )
+                reason, retry_at = f"{file.relative} {failure}", self._clock() + _RETRY_S
+                return dataclasses.replace(record, hash_failure=reason, retry_at=retry_at)
         return self._inspector.identified(record)
 
     def drop_conversions(self) -> None:
@@ -288,8 +289,7 @@ class Registry:
             self._on_change()
 
     def _publish(self, records: dict[str, Record]) -> None:
-        before = self._snapshot
-        self._records = records
+        before, self._records = self._snapshot, records
         self._snapshot = build_snapshot(records.values(), self._rules, self._tasks_of)
         report(before, self._snapshot, being_written=self._waiting.keys())
         self._watcher.published()

@@ -25,6 +25,8 @@ def report(before: Snapshot, after: Snapshot, being_written: Container[str] = ()
     found = list(events(before, after, being_written))
     for event in found[:_MAX_LINES]:
         _log_event(event)
+    for name in sorted(after.hidden - before.hidden):
+        _log.warning("a checkpoint hides the remote model of its name", name=name)
     if len(found) > _MAX_LINES:
         _log.info("and more checkpoints", **Counter(event.what for event in found[_MAX_LINES:]))
 

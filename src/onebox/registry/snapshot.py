@@ -65,12 +65,16 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """One state of the registry, published whole and never changed."""
+    """One state of the registry, published whole and never changed.
+
+    `hidden` are names of remote models that a checkpoint has, too.
+    """
 
     entries: tuple[Entry, ...]
     by_path: Mapping[str, Entry]
     names: NameIndex
     keys: frozenset[str]
+    hidden: frozenset[str] = frozenset()
 
 
 def build_snapshot(records: Iterable[Record], rules: NameRules, tasks_of: TasksOf) -> Snapshot:
@@ -95,9 +99,14 @@ def build_snapshot(records: Iterable[Record], rules: NameRules, tasks_of: TasksO
     for group, entry in zip(groups.values(), entries, strict=True):
         by_path.update((record.candidate.path, entry) for record in group)
         named.extend((record.candidate.name, entry) for record in group)
+    taken = {name for name, _ in named} | {entry.name for entry in entries} | stems.keys()
+    remote = [entry for entry in rules.remote if entry.name not in taken]
+    named.extend((entry.name, entry) for entry in remote)
+    entries.extend(remote)
     entries.sort(key=lambda entry: (entry.name, entry.path))
     keys = frozenset(entry.key for entry in entries)
-    return Snapshot(tuple(entries), by_path, NameIndex(named, rules), keys)
+    hidden = frozenset(entry.name for entry in rules.remote) & taken
+    return Snapshot(tuple(entries), by_path, NameIndex(named, rules), keys, hidden)
 
 
 def wanted_conversions(records: Iterable[Record]) -> frozenset[str] | None:

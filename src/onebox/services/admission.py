@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Literal
 
-from onebox.core.errors import ConcurrencyLimited, QueueFull
+from onebox.core.errors import ConcurrencyLimited, QueueFull, ShuttingDown
 
 MIN_RETRY_S = 1.0
 MAX_RETRY_S = 120.0
-# About what a worker takes to start.
+# About what a worker, or the next server, takes to start.
 LOBBY_RETRY_S = 5.0
 # Clients that were refused together must not come back together.
 JITTER = 0.25
@@ -53,14 +53,20 @@ class Admission:
         self._models: defaultdict[str, _Pace] = defaultdict(_Pace)
         self._callers: defaultdict[str, _Pace] = defaultdict(_Pace)
         self._in_lobby = 0
+        self._closed_for_new = False
         self._waiting: defaultdict[tuple[int, str], int] = defaultdict(int)
 
-    def enter(self, worker: int, key: str, model_name: str, caller: str) -> Ticket:
+    def enter(
+        self, worker: int, key: str, model_name: str, caller: str, most: int | None = None
+    ) -> Ticket:
         """Admit a request for a checkpoint on a worker; its ticket must be closed.
 
-        Raises ConcurrencyLimited, QueueFull; both with `retry_after_s`.
+        `most` is how many of its caller may wait or run, where that is not as for all others.
+
+        Raises ConcurrencyLimited, QueueFull, ShuttingDown; all with `retry_after_s`.
         """
-        self._check_caller(caller)
+        self._check_open()
+        self._check_caller(caller, self._max_per_caller if most is None else most)
         self._check_queues(worker, key, model_name)
         self._callers[caller].entered(self._clock())
         ticket = Ticket(self, caller)
@@ -69,7 +75,8 @@ class Admission:
 
     @contextlib.contextmanager
     def lobby(self) -> Iterator[None]:
-        """For a request that waits in the body for any worker to come up. Raises QueueFull."""
+        """For a request that waits in the body for a worker. Raises QueueFull, ShuttingDown."""
+        self._check_open()
         if self._in_lobby >= self._max_waiting:
             raise QueueFull(
                 f"{self._in_lobby} requests wait for a worker to start, at most "
@@ -82,6 +89,10 @@ class Admission:
             yield
         finally:
             self._in_lobby -= 1
+
+    def close(self) -> None:
+        """Admit no more. What was admitted goes on, with all its parts."""
+        self._closed_for_new = True
 
     def waiting(self, worker: int | None = None, key: str | None = None) -> int:
         """How many wait: in all, for a worker, for a checkpoint, or for a checkpoint there."""
@@ -101,9 +112,13 @@ class Admission:
         paces = (self._workers.get(worker), self._models.get(key))
         return self._polite(max(pace.drain_s(now) if pace else 0.0 for pace in paces))
 
-    def _check_caller(self, caller: str) -> None:
+    def _check_open(self) -> None:
+        if self._closed_for_new:
+            message = f"the server is shutting down; try again in {LOBBY_RETRY_S:g} s"
+            raise ShuttingDown(message, retry_after_s=self._polite(LOBBY_RETRY_S))
+
+    def _check_caller(self, caller: str, limit: int | None) -> None:
         pace = self._callers.get(caller)
-        limit = self._max_per_caller
         if pace is None or limit is None or pace.held < limit:
             return
         retry_after_s = self._polite(pace.next_end_s(self._clock()))
@@ -119,7 +134,8 @@ class Admission:
         if for_model >= self._max_waiting_per_model:
             waiting, limit, queue = for_model, self._max_waiting_per_model, f"model {model_name}"
         elif for_worker >= self._max_waiting:
-            waiting, limit, queue = for_worker, self._max_waiting, f"worker {worker}"
+            place = f"worker {worker}" if worker >= 0 else "its server"
+            waiting, limit, queue = for_worker, self._max_waiting, place
         else:
             return
         retry_after_s = self.retry_after_s(worker, key)

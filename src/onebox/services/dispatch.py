@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
 from onebox.core.contracts import Device, Entry
 from onebox.core.errors import Cancelled
+from onebox.core.logs import current_origin
 from onebox.core.media import Spool
 from onebox.core.results import Artifact
 from onebox.runtime.exchange import Exchange
@@ -23,17 +25,31 @@ from onebox.services.running import RunningRequest
 from onebox.services.sizing import Sizing
 from onebox.services.spooling import Spooling
 
+if TYPE_CHECKING:
+    # OpenTelemetry is not there where nobody wants traces.
+    from onebox.services.tracing.model_span import ModelSpan
+    from onebox.services.tracing.tracing import Tracing
+
 
 class Dispatch:
     """Places requests at workers, admits them, and follows them there."""
 
     def __init__(
-        self, pool: WorkerPool, spool: Spool, admission: Admission, sizing: Sizing
+        self,
+        pool: WorkerPool,
+        spool: Spool,
+        admission: Admission,
+        sizing: Sizing,
+        tracing: Tracing | None = None,
+        upstreams: Mapping[str, WorkerClient] | None = None,
     ) -> None:
+        """`upstreams`: clients of other servers by their names."""
         self._pool = pool
         self._spooling = Spooling(spool)
         self._admission = admission
         self._sizing = sizing
+        self._tracing = tracing
+        self._upstreams = upstreams or {}
 
     @contextlib.asynccontextmanager
     async def exchange(
@@ -46,20 +62,41 @@ class Dispatch:
             only_end: of its events only the last one is wanted.
         """
         spooled = list[str]()
-        client = await self._place(prepared, running)
-        try:
-            with (
-                self._spooling.room(prepared.input, may_refuse=_may_refuse(running)),
-                self._admitted(prepared, running, client.index) as ticket,
-            ):
-                request = await self._spooling.put_large_parts(prepared.input, spooled)
-                submit = await self._submit_frame(prepared, request, client)
-                _attach(running, client, submit.id)
-                observe = await self._observer(prepared, client, running, ticket)
-                async with client.submit(submit, observe, only_end=only_end) as exchange:
-                    yield exchange
-        finally:
-            self._spooling.discard(spooled)
+        with self._traced(prepared, streams=not only_end) as span:
+            if prepared.entry.upstream is not None:
+                client = self._upstreams[prepared.entry.upstream]
+                with self._admitted(prepared, running, client.index) as ticket:
+                    submit = _remote_frame(prepared)
+                    _attach(running, client, submit.id)
+                    observe = _follower(running, ticket)
+                    if span is not None:
+                        observe = span.following(observe)
+                    async with client.submit(submit, observe, only_end=only_end) as exchange:
+                        yield exchange
+                return
+            client = await self._place(prepared, running)
+            try:
+                with (
+                    self._spooling.room(prepared.input, may_refuse=_may_refuse(running)),
+                    self._admitted(prepared, running, client.index) as ticket,
+                ):
+                    request = await self._spooling.put_large_parts(prepared.input, spooled)
+                    submit = await self._submit_frame(prepared, request, client)
+                    _attach(running, client, submit.id)
+                    observe = await self._observer(prepared, client, running, ticket)
+                    if span is not None:
+                        observe = span.following(observe)
+                    async with client.submit(submit, observe, only_end=only_end) as exchange:
+                        yield exchange
+            finally:
+                self._spooling.discard(spooled)
+
+    def _traced(
+        self, prepared: Prepared, *, streams: bool
+    ) -> contextlib.AbstractContextManager[ModelSpan | None]:
+        if self._tracing is None:
+            return contextlib.nullcontext()
+        return self._tracing.inference(prepared, streams=streams)
 
     def retry_after_s(self, prepared: Prepared, running: RunningRequest) -> float | None:
         """When trying the request again may make sense."""
@@ -82,7 +119,8 @@ class Dispatch:
             return
         entry, ticket, ok = prepared.entry, running.ticket, False
         if ticket is None:
-            ticket = self._admission.enter(worker, entry.key, entry.name, prepared.caller)
+            most = prepared.max_concurrent
+            ticket = self._admission.enter(worker, entry.key, entry.name, prepared.caller, most)
             running.ticket = ticket
         else:
             ticket.go_to(worker, entry.key)
@@ -142,6 +180,7 @@ class Dispatch:
             estimate_bytes=weights_bytes,
             reserve_bytes=working_bytes,
             companions={slot: it.as_loaded() for slot, it in _beside(prepared).items()},
+            origin=current_origin(),
         )
 
     async def _observer(
@@ -195,3 +234,29 @@ def _attach(running: RunningRequest, client: WorkerClient, wire_id: str) -> None
     running.worker = client.index
     running.queued()
     running.on_cancel = lambda: client.cancel(wire_id)
+
+
+def _remote_frame(prepared: Prepared) -> Submit:
+    """For another server: with all bytes in it, for nothing is passed on through files."""
+    return Submit(
+        id=prepared.id,
+        task=prepared.task.name,
+        entry=prepared.entry,
+        # A field that was left out is not there in what was made without validation.
+        input=prepared.input.model_dump(warnings=False),
+        caller=prepared.caller,
+        priority=prepared.options.priority,
+        timeout_s=prepared.left_s(),
+        estimate_bytes=0,
+    )
+
+
+def _follower(running: RunningRequest, ticket: Ticket | None) -> Callable[[Event], None]:
+    """Follows the events of a request that takes nothing here."""
+
+    def observe(event: Event) -> None:
+        running.observe(event)
+        if isinstance(event, Started) and ticket is not None:
+            ticket.started()
+
+    return observe

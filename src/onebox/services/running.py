@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from onebox.core.contracts import Priority
 from onebox.core.errors import RequestIdTaken, RequestNotFound
 from onebox.runtime.wire import Event, Loading, Progress, Started
 from onebox.services.admission import Ticket
+from onebox.services.usage.meter import Meter
 
 
 @dataclass(slots=True, eq=False)
@@ -28,6 +29,7 @@ class RunningRequest:
         on_event: gets each event that `observe` has noted.
         admitted: it may not be refused for what else waits, and counts for nobody's bound.
         ticket: its place in the queues, from its first part to its end; none once admitted.
+        meter: what it takes.
     """
 
     id: str
@@ -49,6 +51,7 @@ class RunningRequest:
     on_event: Callable[[Event], None] | None = None
     admitted: bool = False
     ticket: Ticket | None = None
+    meter: Meter = field(default_factory=Meter)
 
     def queued(self) -> None:
         """It waits at a worker, with all of its steps, or those of its next part, before it."""
@@ -57,6 +60,7 @@ class RunningRequest:
 
     def observe(self, event: Event) -> None:
         """Follow what the worker tells."""
+        self.meter.observe(event)
         match event:
             case Loading(fraction=fraction) if fraction < 1:
                 self.state, self.loading = "loading", fraction
@@ -96,7 +100,8 @@ class RunningRequest:
             "progress": self.step / self.steps if self.steps else None,
             "loading": self.loading,
             "elapsed_s": round(now - self.entered, 3),
-            "worker": self.worker,
+            # What runs on another server has a number below 0.
+            "worker": self.worker if (self.worker or 0) >= 0 else None,
         }
 
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from onebox.core.contracts import Entry
+from onebox.core.default_aliases import DEFAULT_ALIASES
 from onebox.core.errors import InvalidInput, ModelNotFound
-from onebox.core.settings import DEFAULT_ALIASES
 from onebox.registry.names import NameIndex, NameRules
 
 A, B, C = "aaaaaaaa11" + "0" * 54, "aaaaaaaa22" + "0" * 54, "cccccccc33" + "0" * 54

@@ -140,3 +140,9 @@ def test_a_look_that_fails_is_no_look(shelf):
         with pytest.raises(ModelBusy):
             shelf.find("a")
     assert shelf.registry.looks == ["a", "a"]
+
+
+def test_one_of_another_server_is_not_looked_for_on_the_disk(shelf):
+    shelf.registry.entries["far"] = msgspec.structs.replace(entry("far"), upstream="box")
+    assert shelf.find("far").upstream == "box"
+    assert shelf.registry.looks == []
