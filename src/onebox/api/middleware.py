@@ -9,14 +9,19 @@ import re
 import secrets
 import time
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import structlog
 from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from onebox.api.entering import LIMIT_HEADERS
 from onebox.api.errors import internal_error
+from onebox.services.fallbacks import taken_over_by
 from onebox.services.in_process import CALLER
-from onebox.services.metrics import Metrics
+from onebox.services.metrics.http import HttpMetrics
+from onebox.services.upstreams.chain import came_through
 
 log = structlog.get_logger("onebox.access")
 
@@ -43,7 +48,7 @@ class RequestContext:
     A WebSocket is one request, which ends when it is closed.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: HttpMetrics) -> None:
         self._app = app
         self._metrics = metrics
 
@@ -54,7 +59,7 @@ class RequestContext:
         exchange = _Exchange(time.perf_counter())
         request_id = _request_id(scope)
         scope["request_id"] = request_id
-        scope["on_route"] = lambda route: self._enter(exchange, route, _method(scope))
+        scope["on_route"] = lambda route: self._enter(exchange, route, method_of(scope))
 
         async def send_with_id(message: Message) -> None:
             if message["type"] in HEADS:
@@ -64,6 +69,8 @@ class RequestContext:
                     *message.get("headers", ()),
                     (b"x-request-id", request_id.encode()),
                     (b"x-processing-ms", f"{elapsed_ms:.1f}".encode()),
+                    *scope.get(LIMIT_HEADERS, ()),
+                    *_fallback(),
                 ]
             elif message["type"] == "websocket.close":
                 # One that was never accepted is refused.
@@ -73,13 +80,17 @@ class RequestContext:
             await send(message)
 
         # Not unbound: a request is a task, and its context ends with it.
-        structlog.contextvars.bind_contextvars(request_id=request_id)
+        if CALLER not in scope or "request_id" not in structlog.contextvars.get_contextvars():
+            # What the server sends to itself belongs to the request that it came of.
+            structlog.contextvars.bind_contextvars(request_id=request_id)
+        if (via := _header(scope, b"via")) is not None:
+            came_through(via)
         try:
             await self._app(scope, receive, send_with_id)
         except Exception:
             log.exception("unhandled_error")
             if exchange.status == 0:
-                await internal_error(request_id)(scope, receive, send_with_id)
+                await internal_error(HTTPConnection(scope))(scope, receive, send_with_id)
         finally:
             self._leave(exchange, scope)
 
@@ -89,7 +100,7 @@ class RequestContext:
 
     def _leave(self, exchange: _Exchange, scope: Scope) -> None:
         elapsed_s = time.perf_counter() - exchange.started
-        method = _method(scope) if exchange.route != UNMATCHED else "any"
+        method = method_of(scope) if exchange.route != UNMATCHED else "any"
         if exchange.route != UNMATCHED:
             self._metrics.left(exchange.route, method)
         # No status: the client left before there was one.
@@ -98,7 +109,7 @@ class RequestContext:
         client = scope.get("client")
         log.info(
             "request",
-            method=_method(scope),
+            method=method_of(scope),
             route=exchange.route,
             status=exchange.status or 499,
             ms=round(elapsed_s * 1000, 1),
@@ -146,17 +157,29 @@ class BodyLimit:
         )
 
 
-def _method(scope: Scope) -> str:
+def method_of(scope: Scope) -> str:
     if scope["type"] != "http":
         return "WEBSOCKET"
     # What the server sends to itself is told apart: nobody waits for it.
     return "JOB" if CALLER in scope else scope["method"]
 
 
+def _fallback() -> list[tuple[bytes, bytes]]:
+    """Says that another model answered than the one that was asked."""
+    model = taken_over_by()
+    return [] if model is None else [(b"x-onebox-fallback", quote(model, safe="/:@ ").encode())]
+
+
 def _request_id(scope: Scope) -> str:
     """The client's own id where it is a sane one, else a new one."""
+    wanted = _header(scope, b"x-request-id")
+    return wanted if wanted is not None and REQUEST_ID.match(wanted) else secrets.token_hex(8)
+
+
+def _header(scope: Scope, wanted: bytes) -> str | None:
+    """The first of that name."""
     for name, value in scope["headers"]:
-        if name == b"x-request-id":
-            wanted: str = value.decode("latin-1")
-            return wanted if REQUEST_ID.match(wanted) else secrets.token_hex(8)
-    return secrets.token_hex(8)
+        if name == wanted:
+            found: str = value.decode("latin-1")
+            return found
+    return None

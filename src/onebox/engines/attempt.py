@@ -14,6 +14,7 @@ import structlog
 
 from onebox.core.contracts import Bundle
 from onebox.core.errors import AppError, InferenceFailed, OutOfMemory
+from onebox.core.logs import logged_for
 from onebox.engines.work import Runner, Work
 from onebox.hardware.out_of_memory import is_out_of_memory
 
@@ -39,7 +40,8 @@ class Attempt:
         works = still_wanted(works)
         if not works:
             return
-        error = self._failure(works, lean)
+        with logged_for(works):
+            error = self._failure(works, lean)
         if error is None:
             return
         left = still_wanted(works)
@@ -67,11 +69,11 @@ class Attempt:
     def _log(self, error: BaseException, left: Sequence[Work], ran_out: bool, lean: bool) -> None:
         if not left:
             return
-        ids = [work.id for work in left]
-        if ran_out:
-            log.warning("out_of_memory", request_ids=ids, lean=lean, error=str(error))
-        elif not isinstance(error, AppError):
-            log.error("request_failed", request_ids=ids, exc_info=error)
+        with logged_for(left):
+            if ran_out:
+                log.warning("out_of_memory", lean=lean, error=str(error))
+            elif not isinstance(error, AppError):
+                log.error("request_failed", exc_info=error)
 
 
 def still_wanted(works: Sequence[Work]) -> list[Work]:

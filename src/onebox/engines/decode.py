@@ -16,6 +16,7 @@ import structlog
 from onebox.core.contracts import Bundle
 from onebox.core.decoding import Decoder, Generation, NoRoom, Token, TokenSequence
 from onebox.core.errors import AppError, InferenceFailed, ModelTooLarge, OutOfMemory
+from onebox.core.logs import logged_for
 from onebox.engines.attempt import Attempt, forget_frames, still_wanted
 from onebox.engines.decode_batch import DecodeBatch, Member
 from onebox.engines.fair_queue import RANKS
@@ -119,7 +120,7 @@ class DecodeEngine(ThreadedEngine):
     @contextlib.contextmanager
     def _ending(self, batch: DecodeBatch) -> Iterator[None]:
         """Whatever happens in the body, nobody stays unanswered and no memory stays taken."""
-        with self._answering([]):
+        with self._answering([]), logged_for(batch.members):
             try:
                 yield
             finally:
@@ -214,7 +215,8 @@ class DecodeEngine(ThreadedEngine):
         except AppError as error:
             self._end(batch, member, error)
         except Exception:
-            log.exception("text_failed", request_id=member.work.id)
+            with logged_for([member]):
+                log.exception("text_failed")
             bug = InferenceFailed("the text could not be made; the server's log says why")
             self._end(batch, member, bug)
         else:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from onebox.core.decoding import Decoder, Generation, TokenSequence
+from onebox.core.logs import Origin
 from onebox.engines.fair_queue import RANKS
 from onebox.engines.work import Work
 
@@ -16,6 +17,10 @@ class Member:
 
     work: Work
     generation: Generation
+
+    @property
+    def origin(self) -> Origin:
+        return self.work.origin
 
     @property
     def rank(self) -> int:

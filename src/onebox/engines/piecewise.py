@@ -17,6 +17,7 @@ import structlog
 
 from onebox.core.contracts import Bundle
 from onebox.core.errors import AppError, InferenceFailed, ModelTooLarge, OutOfMemory
+from onebox.core.logs import logged_for
 from onebox.core.piecework import Piece, Piecework
 from onebox.engines.attempt import Attempt, still_wanted
 from onebox.engines.fair_queue import RANKS
@@ -180,13 +181,14 @@ class PiecewiseEngine(ThreadedEngine):
         except AppError as error:
             member.work.fail(error)
         except Exception:
-            self._piecework_failed(member)
+            member.failed()
         return ()
 
     def _compute(self, offers: Sequence[Offer]) -> None:
         works = list({id(o.member): o.member.work for o in offers}.values())
         rank = RANKS[works[0].priority]
         with contextlib.ExitStack() as held:
+            held.enter_context(logged_for(works))
             try:
                 bundle = held.enter_context(self._lease(works))
             except LoadFailed as failure:
@@ -278,17 +280,12 @@ class PiecewiseEngine(ThreadedEngine):
         except AppError as error:
             member.work.fail(error)
         except Exception:
-            self._piecework_failed(member)
+            member.failed()
 
     def _finish_if_done(self, member: Member) -> None:
         if member.piecework.done:
             self._members.remove(member)
             self._run.finish(member.work, member.piecework)
-
-    def _piecework_failed(self, member: Member) -> None:
-        log.exception("piecework_failed", request_id=member.work.id)
-        bug = InferenceFailed("the model failed on this request; the server's log says why")
-        member.work.fail(bug)
 
     def _wait(self) -> None:
         """For a piece, a request, a cancel, the end of somebody's time."""

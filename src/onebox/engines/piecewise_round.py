@@ -7,10 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 
-from onebox.core.errors import AppError
+import structlog
+
+from onebox.core.errors import AppError, InferenceFailed
+from onebox.core.logs import Origin, logged_for
 from onebox.core.piecework import Piece, Piecework
 from onebox.engines.fair_queue import RANKS
 from onebox.engines.work import Work
+
+log = structlog.get_logger(__name__)
 
 # How many pieces all requests together offer for one round, and one of them at least.
 OFFERED = 1024
@@ -33,6 +38,17 @@ class Member:
     answer: Callable[[AppError], None]
     served: int = 0
     is_computed: bool = False
+
+    @property
+    def origin(self) -> Origin:
+        return self.work.origin
+
+    def failed(self) -> None:
+        """Answer it: an error that is none of ours came up."""
+        with logged_for([self]):
+            log.exception("piecework_failed")
+        bug = InferenceFailed("the model failed on this request; the server's log says why")
+        self.work.fail(bug)
 
     @property
     def rank(self) -> int:

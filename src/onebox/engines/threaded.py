@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import structlog
 
 from onebox.core.errors import AppError, Cancelled, InferenceFailed
+from onebox.core.logs import logged_for
 from onebox.engines.attempt import still_wanted
 from onebox.engines.fair_queue import RANKS, FairQueue
 from onebox.engines.gate import Gate
@@ -99,12 +100,16 @@ class ThreadedEngine(ABC):
         """A bug in the body fails these works, or all that wait if there are none; it is not
         raised, for the thread must live on.
         """
-        try:
-            yield
-        except BaseException:
-            log.exception("engine_failed", engine=self._name)
-            bug = InferenceFailed("the engine failed on this request; the server's log says why")
-            self._fail(works or self._removed(lambda _: True), bug)
+        with logged_for(works):
+            try:
+                yield
+            except BaseException:
+                log.exception("engine_failed", engine=self._name)
+                self._broke_off(works)
+
+    def _broke_off(self, works: Sequence[Work]) -> None:
+        bug = InferenceFailed("the engine failed on this request; the server's log says why")
+        self._fail(works or self._removed(lambda _: True), bug)
 
     def _wanted(self) -> list[Work]:
         """What waits, in order. What must not start any more is answered."""
@@ -131,4 +136,5 @@ class ThreadedEngine(ABC):
             try:
                 work.fail(error)
             except Exception:
-                log.exception("answer_failed", request_id=work.id)
+                with logged_for([work]):
+                    log.exception("answer_failed")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from onebox.core.cancel import CancelToken
 from onebox.core.contracts import Bundle, Priority
 from onebox.core.errors import AppError
+from onebox.core.logs import Origin
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,6 +24,7 @@ class Work:
         max_items: the most items of a batch that it may be part of.
         request: what the runner needs of it; nothing to the engine.
         fail: answers with an error; does nothing for a work that was answered.
+        origin: whose it is, for the log.
     """
 
     id: str
@@ -36,6 +38,7 @@ class Work:
     max_items: int
     request: Any
     fail: Callable[[AppError], None]
+    origin: Origin = field(default_factory=Origin)
 
 
 class Runner(Protocol):

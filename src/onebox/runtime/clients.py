@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
+from onebox.core.log_settings import log_file_plan
 from onebox.core.media import Spool
 from onebox.core.settings import Settings
+from onebox.core.settings_secrets import without_secrets
 from onebox.runtime.memory_pool import MemoryPools
 from onebox.runtime.wire import Start
 from onebox.runtime.worker_client import WorkerClient
@@ -19,6 +22,7 @@ def create_client(
     index: int,
 ) -> WorkerClient:
     """For the worker of the device of that number; `is_current` as in `WorkerClient`."""
+    plan = log_file_plan(settings)
     start = Start(
         index=index,
         devices=settings.device,
@@ -31,6 +35,7 @@ def create_client(
         max_sequences=settings.max_sequences,
         prefix_cache_bytes=int(settings.prefix_cache),
         spool=str(settings.data_dir / "spool"),
+        log_file=plan.of_worker(index) if plan else None,
     )
     if settings.worker == "inline":
         # Only here, on demand: it brings torch into the gateway.
@@ -45,6 +50,9 @@ def create_client(
         pools,
         is_current,
         hang_timeout_s=settings.hang_timeout,
-        log_level=settings.log_level,
-        log_format=settings.log_format,
+        environment={
+            **without_secrets(os.environ, settings),
+            "ONEBOX_LOG_LEVEL": settings.log_level,
+            "ONEBOX_LOG_FORMAT": settings.log_format,
+        },
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from collections.abc import Awaitable, Callable, Mapping
 
@@ -35,6 +34,7 @@ class ProcessWorkerClient(WorkerClient):
 
     Args:
         hang_timeout_s: for how long a worker may be silent, or owe an answer, before it is killed.
+        environment: of the process.
         spawn: starts a process that gives its frames to the first argument.
     """
 
@@ -46,19 +46,14 @@ class ProcessWorkerClient(WorkerClient):
         is_current: Callable[[str], bool],
         *,
         hang_timeout_s: float,
-        log_level: str,
-        log_format: str,
+        environment: Mapping[str, str],
         spawn: Spawn = WorkerProcess.spawn,
     ) -> None:
         super().__init__(start.index, spool, pools, is_current)
         self._start_frame = start
         self._hang_timeout_s = hang_timeout_s
         self._spawn = spawn
-        self._environment = {
-            **os.environ,
-            "ONEBOX_LOG_LEVEL": log_level,
-            "ONEBOX_LOG_FORMAT": log_format,
-        }
+        self._environment = environment
         self._process: WorkerProcess | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._backoff = Backoff()

@@ -6,14 +6,18 @@ A frame is a 4-byte big-endian length and that many bytes of msgpack, tagged wit
 from __future__ import annotations
 
 import struct
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import msgspec
 from pydantic import BaseModel
 
 from onebox.core.contracts import Device, Entry, Priority
-from onebox.core.errors import AppError, InferenceFailed, all_errors
+from onebox.core.errors import AppError, InferenceFailed, InvalidInput, all_errors
+from onebox.core.log_file import LogFilePlan
+from onebox.core.logs import Origin
 from onebox.core.results import Artifact, Timing
+from onebox.runtime.worker_stats import BundleStats as BundleStats
+from onebox.runtime.worker_stats import WorkerStats as WorkerStats
 
 LENGTH = struct.Struct(">I")
 MAX_FRAME_BYTES = 64 * 1024 * 1024
@@ -28,6 +32,7 @@ class Start(msgspec.Struct, frozen=True, tag=True):
         max_sequences: texts that one model writes at the same time.
         prefix_cache_bytes: for keys and values of prompts that may come again, per model.
         leak_limit_bytes: memory that may stay behind after unloads before it asks for a restart.
+        log_file: where its log goes besides stderr.
     """
 
     index: int
@@ -41,6 +46,7 @@ class Start(msgspec.Struct, frozen=True, tag=True):
     max_sequences: int
     prefix_cache_bytes: int
     spool: str
+    log_file: LogFilePlan | None = None
 
 
 class Submit(msgspec.Struct, frozen=True, tag=True):
@@ -51,6 +57,7 @@ class Submit(msgspec.Struct, frozen=True, tag=True):
         estimate_bytes: what the weights will take if they must be loaded.
         reserve_bytes: working memory that was measured for such a request, if it was.
         companions: further checkpoints that it needs, by slot.
+        origin: whose it is, for the log.
     """
 
     id: str
@@ -63,6 +70,7 @@ class Submit(msgspec.Struct, frozen=True, tag=True):
     estimate_bytes: int
     reserve_bytes: int | None = None
     companions: dict[str, Entry] = {}
+    origin: Origin = Origin()
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):
@@ -75,6 +83,7 @@ class Load(msgspec.Struct, frozen=True, tag=True):
     caller: str
     timeout_s: float
     estimate_bytes: int
+    origin: Origin = Origin()
 
 
 class Unload(msgspec.Struct, frozen=True, tag=True):
@@ -117,43 +126,6 @@ class Shutdown(msgspec.Struct, frozen=True, tag=True):
     """Finish what runs within the grace time, fail the rest, exit."""
 
     grace_s: float
-
-
-class BundleStats(msgspec.Struct, frozen=True):
-    """`reserved_bytes` is working memory of the requests that hold its leases."""
-
-    key: str
-    name: str
-    family: str
-    state: Literal["loading", "ready", "leaving"]
-    size_bytes: int
-    reserved_bytes: int
-    leases: int
-    pinned: bool
-
-
-class WorkerStats(msgspec.Struct, frozen=True):
-    """A worker's state, sent with each heartbeat.
-
-    Attributes:
-        budget_bytes: its share of the memory pool.
-        returned_bytes: what all unloads so far gave back, as measured.
-        leaked_bytes: what they did not, as last measured.
-        wants_restart: why it should be restarted when nothing runs, if it should.
-        failure: why nothing can run in it any more, if that is so.
-    """
-
-    bundles: tuple[BundleStats, ...]
-    waiting: int
-    running: int
-    budget_bytes: int
-    device_used_bytes: int
-    device_free_bytes: int
-    resident_bytes: int
-    returned_bytes: int = 0
-    leaked_bytes: int = 0
-    wants_restart: str | None = None
-    failure: str | None = None
 
 
 class Hello(msgspec.Struct, frozen=True, tag=True):
@@ -274,8 +246,15 @@ from_worker_decoder: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decod
 
 
 def pack(frame: ToWorker | FromWorker) -> bytes:
-    """A frame ready to be written. Raises InferenceFailed for one over `MAX_FRAME_BYTES`."""
-    body = _encoder.encode(frame)
+    """A frame ready to be written.
+
+    Raises InferenceFailed for one over `MAX_FRAME_BYTES`, InvalidInput for a number that no task
+    gave bounds to and that msgpack has no room for.
+    """
+    try:
+        body = _encoder.encode(frame)
+    except OverflowError:
+        raise InvalidInput("a number is too large: whole numbers have 64 bits at most") from None
     if len(body) > MAX_FRAME_BYTES:
         raise InferenceFailed(f"a frame of {len(body)} bytes exceeds {MAX_FRAME_BYTES}")
     return LENGTH.pack(len(body)) + body

@@ -3,6 +3,7 @@ from __future__ import annotations
 import weakref
 
 import pytest
+from structlog.testing import capture_logs
 
 from onebox.core.errors import (
     Cancelled,
@@ -12,6 +13,7 @@ from onebox.core.errors import (
     ModelUnloaded,
     OutOfMemory,
 )
+from onebox.core.logs import Origin, add_origins
 from onebox.engines.attempt import Attempt
 from tests.unit.engines.fakes import Desk
 
@@ -243,3 +245,11 @@ def test_between_steps_it_is_told_whether_the_run_is_lean(desk):
 
     Attempt(desk.run, desk.memory.recover, "weights", told.append).run([desk.work("a", request)])
     assert told == [False, True]
+
+
+def test_the_log_of_a_failure_names_those_whose_it_is(desk, run):
+    desk.on_run = poisoned(RuntimeError("broken"), "b")
+    with capture_logs(processors=[add_origins]) as logs:
+        run(*(desk.work(name, origin=Origin(f"request-{name}")) for name in "ab"))
+    assert logs[0]["request_ids"] == ["request-a", "request-b"]
+    assert logs[1]["request_id"] == "request-b"

@@ -64,8 +64,7 @@ class Stage:
             create_pools(),
             lambda key: True,
             hang_timeout_s=HANG_S,
-            log_level="ERROR",
-            log_format="json",
+            environment={"ONEBOX_LOG_LEVEL": "ERROR", "ONEBOX_LOG_FORMAT": "json"},
             spawn=self.spawn,
         )
 

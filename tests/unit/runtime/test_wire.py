@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from onebox.core.contracts import Device, Entry
-from onebox.core.errors import ConfigurationError, InferenceFailed, all_errors
+from onebox.core.errors import ConfigurationError, InferenceFailed, InvalidInput, all_errors
 from onebox.core.media import MediaRef
 from onebox.core.results import Artifact, Timing
 from onebox.runtime import wire
@@ -91,6 +91,12 @@ def test_a_frame_over_the_limit_is_refused_before_it_is_sent():
     body = b"\0" * (wire.MAX_FRAME_BYTES + 1)
     with pytest.raises(InferenceFailed, match=str(wire.MAX_FRAME_BYTES)):
         pack(wire.Result("1", (Artifact("image/png", body),)))
+
+
+def test_a_number_that_has_no_room_is_the_client_s_mistake():
+    frame = msgspec.structs.replace(TO_WORKER[1], input={"tokens": [2**70]})
+    with pytest.raises(InvalidInput, match="64 bits"):
+        pack(frame)
 
 
 def test_a_frame_that_only_the_other_side_may_send_is_refused():

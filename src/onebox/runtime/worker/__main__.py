@@ -19,6 +19,7 @@ import structlog
 
 from onebox.core import os_support
 from onebox.core.errors import AppError, WorkerUnready
+from onebox.core.log_file import LogFile
 from onebox.core.logs import configure_logs
 from onebox.core.media import Spool
 from onebox.core.plugins import FAMILIES, load_plugins
@@ -58,13 +59,11 @@ def main() -> None:
     os_support.die_with_parent()
     # A terminal's Ctrl-C reaches the whole group; the gateway alone decides when a worker ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    configure_logs(
-        os.environ.get("ONEBOX_LOG_LEVEL", "INFO"), os.environ.get("ONEBOX_LOG_FORMAT", "auto")
-    )
     stream_in, emit = _take_pipes()
     start = read_frame(stream_in)
     if not isinstance(start, Start):
         return
+    log_file = _configure_logs(start)
     sys.addaudithook(_refuse_network)
     try:
         load_plugins()
@@ -96,8 +95,22 @@ def main() -> None:
     stop.set()
     worker.close(grace_s)
     # Not through the interpreter's end: that would wait for threads inside native calls.
+    if log_file is not None:
+        log_file.close()
     logging.shutdown()
     os._exit(0)
+
+
+def _configure_logs(start: Start) -> LogFile | None:
+    file = LogFile(start.log_file) if start.log_file else None
+    configure_logs(
+        os.environ.get("ONEBOX_LOG_LEVEL", "INFO"),
+        os.environ.get("ONEBOX_LOG_FORMAT", "auto"),
+        file,
+    )
+    if file is not None:
+        file.open()
+    return file
 
 
 def _take_pipes() -> tuple[BinaryIO, FrameWriter]:

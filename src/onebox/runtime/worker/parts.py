@@ -10,6 +10,7 @@ from concurrent.futures import Executor
 import structlog
 
 from onebox.core.errors import AppError, InferenceFailed
+from onebox.core.logs import Owned, logged_for
 from onebox.core.plugins import ENCODERS
 from onebox.core.results import Output, StreamEncoder
 
@@ -22,14 +23,20 @@ class Parts:
     Args:
         send: takes the bytes, in order; never none.
         fail: told when a part cannot be encoded; nothing is sent after that.
+        owner: whose result it is.
     """
 
     def __init__(
-        self, pool: Executor, send: Callable[[bytes], None], fail: Callable[[AppError], None]
+        self,
+        pool: Executor,
+        send: Callable[[bytes], None],
+        fail: Callable[[AppError], None],
+        owner: Owned,
     ) -> None:
         self._pool = pool
         self._send = send
         self._fail = fail
+        self._owner = owner
         self._lock = threading.Lock()
         self._jobs: deque[Callable[[], None]] = deque()
         self._encoder: StreamEncoder | None = None
@@ -60,6 +67,10 @@ class Parts:
         self._pool.submit(self._work)
 
     def _work(self) -> None:
+        with logged_for([self._owner]):
+            self._do_all()
+
+    def _do_all(self) -> None:
         while True:
             with self._lock:
                 job = self._jobs[0]

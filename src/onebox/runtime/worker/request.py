@@ -17,6 +17,7 @@ from onebox.core.cancel import CancelToken, interruptible
 from onebox.core.contracts import Device, Entry, Task
 from onebox.core.decoding import EncodedTask, Prompt
 from onebox.core.errors import AppError, Cancelled, InferenceFailed, InvalidInput, TaskNotSupported
+from onebox.core.logs import Origin, Owned, logged_for
 from onebox.core.media import MediaRef, Spool
 from onebox.core.piecework import PieceTask, Piecework
 from onebox.core.plugins import ENCODERS, FAMILIES, TASKS
@@ -87,6 +88,10 @@ class Request:
         return self.frame.entry
 
     @property
+    def origin(self) -> Origin:
+        return self.frame.origin
+
+    @property
     def started(self) -> bool:
         """Whether it has, or had, the device."""
         return self._started is not None
@@ -128,6 +133,7 @@ class Request:
             max_items=task.max_items(self.input, self.entry, self.around.device) if task else 1,
             request=self,
             fail=self.fail,
+            origin=self.origin,
         )
 
     def start(self) -> None:
@@ -178,7 +184,7 @@ class Request:
     def _in_order(self) -> Parts:
         if self._parts is None:
             self._parts = Parts(
-                self.around.encoders, lambda data: self._send({"data": data}), self._stop
+                self.around.encoders, lambda data: self._send({"data": data}), self._stop, self
             )
         return self._parts
 
@@ -215,6 +221,10 @@ class Request:
         return None if key is None else (self.task.name, key)
 
     def _encode(self, outputs: list[Output], timing: Timing, peak_bytes: int | None) -> None:
+        with logged_for([self]):
+            self._answer_with(outputs, timing, peak_bytes)
+
+    def _answer_with(self, outputs: list[Output], timing: Timing, peak_bytes: int | None) -> None:
         started = time.monotonic()
         artifacts: list[Artifact] = []
         try:
@@ -227,7 +237,7 @@ class Request:
             self.fail(error)
             return
         except Exception:
-            log.exception("encode_failed", request_id=self.frame.id)
+            log.exception("encode_failed")
             self._discard(artifacts)
             self.fail(InferenceFailed("the result could not be encoded; the server's log says why"))
             return
@@ -275,9 +285,10 @@ def _validated(task: Task[Any], values: dict[str, Any]) -> BaseModel:
     return checked
 
 
-def answer_for(error: BaseException, what: str, whose: str) -> AppError:
+def answer_for(error: BaseException, what: str, *whose: Owned) -> AppError:
     """What the client is told; the log has what was no error of ours."""
     if isinstance(error, AppError):
         return error
-    log.error("worker_failed", to=what, id=whose, exc_info=error)
+    with logged_for(whose):
+        log.error("worker_failed", to=what, exc_info=error)
     return InferenceFailed(f"the worker could not {what} this; the server's log says why")

@@ -20,6 +20,7 @@ from onebox.core.errors import (
     RequestIdTaken,
     ShuttingDown,
 )
+from onebox.core.logs import logged_for
 from onebox.core.media import Spool
 from onebox.core.plugins import FAMILIES
 from onebox.engines.gate import Gate
@@ -187,9 +188,10 @@ class Worker:
     def _accept(self, frame: Submit | Load) -> None:
         """Check, then queue. Every frame that comes here is answered exactly once."""
         try:
-            request = self._register(frame)
+            with logged_for([frame]):
+                request = self._register(frame)
         except Exception as error:
-            self._emit(Failed.from_error(frame.id, answer_for(error, "check", frame.id)))
+            self._emit(Failed.from_error(frame.id, answer_for(error, "check", frame)))
             return
         if request.needs_preparing:
             self._prompts.submit(self._queue, request)
@@ -199,14 +201,15 @@ class Worker:
     def _queue(self, request: Request) -> None:
         """Unless it was answered meanwhile: cancelled, or the worker closes."""
         try:
-            if request.needs_preparing and not request.answered:
-                self._prompts.make(request)
-            work = request.work()
+            with logged_for([request]):
+                if request.needs_preparing and not request.answered:
+                    self._prompts.make(request)
+                work = request.work()
             with self._lock:
                 if not request.answered:
                     self._engine_for(request.entry).submit(work)
         except BaseException as error:  # A panic of a library in Rust is no Exception.
-            request.fail(answer_for(error, "queue", request.frame.id))
+            request.fail(answer_for(error, "queue", request))
 
     def _register(self, frame: Submit | Load) -> Request:
         """Runs the task's own checks, so anything may be raised; nothing is registered then."""
@@ -273,7 +276,7 @@ class Worker:
             self._unload(frame)
             self._emit(Result(frame.id))
         except Exception as error:
-            self._emit(Failed.from_error(frame.id, answer_for(error, "unload", frame.key)))
+            self._emit(Failed.from_error(frame.id, answer_for(error, "unload")))
         self.tidy()
 
     def _unload(self, frame: Unload) -> None:

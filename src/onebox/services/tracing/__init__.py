@@ -1,0 +1,1 @@
+"""OpenTelemetry traces: where the time of each request went. Off unless an endpoint is set."""
