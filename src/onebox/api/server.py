@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import math
 import signal
 import socket
 import sys
+import time
 from types import FrameType
 
 import structlog
@@ -15,8 +17,9 @@ import uvicorn
 from fastapi import FastAPI
 
 from onebox.api.openai.live import MAX_MESSAGE_BYTES
-from onebox.bootstrap import Services, is_loopback
+from onebox.bootstrap import Services
 from onebox.core.errors import AppError
+from onebox.core.hosts import is_loopback
 
 log = structlog.get_logger(__name__)
 
@@ -30,16 +33,15 @@ EXAMPLE_PROMPT = "a red circle on a blue background"
 
 
 class OneboxServer(uvicorn.Server):
-    """uvicorn, which lets the workers drain while it waits for open requests.
+    """uvicorn, which drains before it closes its socket.
 
-    Without this uvicorn would wait for its requests first and stop the workers after, so that a
-    request that cannot finish in time would be cut off instead of answered.
+    Meanwhile probes, the status and jobs are answered, new work is refused with a word, and what
+    cannot finish in time is answered instead of cut off. A second signal means: at once.
     """
 
     def __init__(self, config: uvicorn.Config, services: Services) -> None:
         super().__init__(config)
         self._services = services
-        self._draining: asyncio.Task[None] | None = None
         self._announcing: asyncio.Task[None] | None = None
         self._signal: int | None = None
 
@@ -58,17 +60,30 @@ class OneboxServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         log.info("shutting_down", signal=self._signal)
-        grace_s = self._services.settings.shutdown_grace
+        services, settings = self._services, self._services.settings
+        await services.drain.told(settings.drain_delay)
+        end = time.monotonic() + settings.shutdown_grace
         # Jobs are given back, not waited for: they begin anew at the next start.
-        await self._services.jobs.close()
-        self._draining = asyncio.create_task(self._services.pool.close(grace_s))
-        # First: uvicorn cuts WebSockets off without a word.
-        await self._services.live.close()
+        await services.jobs.close()
+        await services.preloader.close()
+        # Both before the socket closes: then uvicorn cuts WebSockets off without a word.
+        await asyncio.gather(
+            services.drain.finish(max(0.0, end - time.monotonic())), services.live.close()
+        )
+        # For clients that read slowly: what is left of the time.
+        left_s = max(0.0, end - time.monotonic()) + ANSWER_MARGIN_S
+        self.config.timeout_graceful_shutdown = math.ceil(left_s)
         await super().shutdown(sockets)
+        if self.force_exit:
+            # uvicorn leaves it out then; but what is to be written must be.
+            await self.lifespan.shutdown()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         # Not a line of log from here: the line that this interrupts holds the log's lock.
         self._signal = sig
+        self._services.drain.begin()
+        if self.should_exit:
+            self.force_exit = True
         super().handle_exit(sig, frame)
 
     async def _announce_devices(self) -> None:
@@ -89,6 +104,8 @@ def serve(app: FastAPI, services: Services) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        # Whom to believe is the app's to say (ONEBOX_TRUSTED_PROXIES).
+        proxy_headers=False,
         ws="websockets-sansio",
         ws_max_size=MAX_MESSAGE_BYTES,
         # Who sends faster than it can be heard is not read meanwhile, and its answer to a ping
@@ -96,7 +113,6 @@ def serve(app: FastAPI, services: Services) -> None:
         ws_ping_timeout=None,
         ws_per_message_deflate=False,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=int(settings.shutdown_grace + ANSWER_MARGIN_S),
     )
     logging.getLogger("uvicorn.error").addFilter(lambda record: record.msg != REFUSED)
     # uvicorn raises the signals again after its shutdown; a stop one asked for is no failure.
@@ -111,9 +127,13 @@ def start_text(services: Services, port: int) -> str:
     host = settings.host if settings.host not in ("0.0.0.0", "::") else "127.0.0.1"
     address = f"http://{host}:{port}"
     lines = ["", f"  Onebox is listening on {address}  (API pages: {address}/docs)"]
-    if services.generated_key:
+    if services.generated_key and (is_loopback(settings.host) or sys.stdout.isatty()):
         lines.append(f"  API key: {services.generated_key}  (again with: python3 app.py keys show)")
         key = services.generated_key
+    elif services.generated_key:
+        # What is not a terminal is a log, which others than the owner may read.
+        lines.append("  API key: a generated one, which `onebox keys show` prints")
+        key = "$KEY"
     else:
         lines.append("  API key: the ones in your settings")
         key = "$KEY"
@@ -125,7 +145,7 @@ def start_text(services: Services, port: int) -> str:
 def _example(services: Services, address: str, key: str) -> list[str]:
     """One `curl` line for a model that is there."""
     by_task = {task: entry.name for entry in services.registry.entries() for task in entry.tasks}
-    head = f"-H 'Authorization: Bearer {key}' -H 'Content-Type: application/json'"
+    head = f'-H "Authorization: Bearer {key}" -H "Content-Type: application/json"'
     if "text-to-image" not in by_task and "chat" in by_task:
         message = '[{"role": "user", "content": "Hello!"}]'
         return [

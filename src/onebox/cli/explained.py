@@ -1,4 +1,4 @@
-"""Our own errors and bad settings as one line on the terminal, without a traceback."""
+"""Our own errors and bad settings as lines on the terminal, without a traceback."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ R = TypeVar("R")
 
 
 def explains_errors(command: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a command, so that what went wrong ends it with status 1 and a line that says so."""
+    """Wrap a command, so that what went wrong ends it with status 1 and a line on each problem."""
 
     @wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -25,7 +25,9 @@ def explains_errors(command: Callable[P, R]) -> Callable[P, R]:
         except AppError as error:
             raise click.ClickException(error.message) from error
         except ValidationError as error:
-            problems = [f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors()]
-            raise click.ClickException("bad settings: " + "; ".join(problems)) from error
+            from onebox.core.settings_problems import problems_of
+
+            lines = "".join(f"\n  {line}" for line in problems_of(error))
+            raise click.ClickException(f"bad settings:{lines}") from error
 
     return wrapped

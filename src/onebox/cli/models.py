@@ -89,13 +89,15 @@ def notes(entries: list[Entry]) -> list[str]:
     ]
 
 
-def table(rows: list[tuple[str, ...]]) -> list[str]:
-    """Rows with aligned columns. Control characters in names become spaces."""
+def table(rows: list[tuple[str, ...]], *, right: int | None = _RIGHT) -> list[str]:
+    """Rows with aligned columns, one of them to the right. Control characters in names become
+    spaces.
+    """
     clean = [[_printable(cell) for cell in cells] for cells in rows]
     widths = [max(map(len, column)) for column in zip(*clean, strict=True)]
     return [
         "  ".join(
-            cell.rjust(width) if index == _RIGHT else cell.ljust(width)
+            cell.rjust(width) if index == right else cell.ljust(width)
             for index, (cell, width) in enumerate(zip(cells, widths, strict=True))
         ).rstrip()
         for cells in clean

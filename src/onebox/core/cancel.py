@@ -37,7 +37,7 @@ class CancelToken:
             return self._reason
         if self.deadline is not None and self._clock() >= self.deadline:
             return DeadlineExceeded(
-                f"the request did not finish within {self._timeout_s:.1f} s",
+                f"the request did not finish within {self._timeout_s:g} s",
                 details={"timeout_s": self._timeout_s},
             )
         return None

@@ -69,6 +69,7 @@ class Entry(msgspec.Struct, frozen=True):
         loaded_from: where its weights are loaded from, if not from `path`.
         components: parts that its files lack → where they are taken from; known once a request
             or a load is on its way.
+        upstream: name of the server that it runs on; None: this one.
 
     """
 
@@ -91,6 +92,7 @@ class Entry(msgspec.Struct, frozen=True):
     components: dict[str, str] = {}
     unconverted: bool = False
     loaded_from: str | None = None
+    upstream: str | None = None
 
     def as_loaded(self) -> Entry:
         """As a worker gets it: its `path` is where the weights are loaded from."""
@@ -208,6 +210,8 @@ class Task(ABC, Generic[InputT]):
     """Which models do it, for the error where none is installed."""
     confidence_is_own: ClassVar[bool] = True
     """Whether the `confidence` of its artifacts is of its own model, to be counted for it."""
+    is_counted: ClassVar[bool] = True
+    """Whether its requests are usage: bounded by quotas, charged, and kept in the ledger."""
     Input: type[InputT]
     families: ClassVar[frozenset[str]] = frozenset()
 

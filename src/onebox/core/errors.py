@@ -5,7 +5,12 @@ AppError
 │   └── ContextOverflow       more tokens than the model can take
 ├── TaskNotSupported          the model cannot do what was asked
 ├── Unauthorized, Forbidden
-├── ModelNotFound, FileNotFound, RequestNotFound
+│   ├── ModelNotAllowed       the key may not use that model
+│   └── InsufficientCredits   nothing is left on the account
+├── RateLimited, QuotaExceeded
+├── BackendUnavailable        what the operator has asked about each request gives no answer
+├── UpstreamFailed, UpstreamTimeout     the server that a remote model runs on
+├── ModelNotFound, FileNotFound, RequestNotFound, KeyNotFound
 ├── RequestIdTaken            the caller has a running request of that id
 ├── ModelBroken               the checkpoint on disk cannot be used
 ├── ResultNotReady            of a job that has not ended well, or not yet
@@ -75,6 +80,44 @@ class Unauthorized(AppError):
 
 class Forbidden(AppError):
     code = "insufficient_scope"
+
+
+class ModelNotAllowed(Forbidden):
+    code = "model_not_allowed"
+
+
+class InsufficientCredits(Forbidden):
+    code = "insufficient_credits"
+
+
+class RateLimited(AppError):
+    code = "rate_limit_exceeded"
+
+
+class QuotaExceeded(AppError):
+    code = "quota_exceeded"
+
+
+class BackendUnavailable(AppError):
+    code = "backend_unavailable"
+
+
+class UpstreamFailed(AppError):
+    code = "upstream_error"
+
+
+class UpstreamTimeout(AppError):
+    code = "upstream_timeout"
+
+
+class UpstreamLoop(AppError):
+    """Servers that are set up to ask each other in a circle."""
+
+    code = "upstream_loop"
+
+
+class KeyNotFound(AppError):
+    code = "key_not_found"
 
 
 class ModelNotFound(AppError):

@@ -5,11 +5,9 @@ Sources, strongest first: environment, `.env`, `onebox.toml`, both in the projec
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any, Literal
 
-from dotenv import dotenv_values
 from pydantic import AliasChoices, ByteSize, Field, SecretStr, model_validator
 from pydantic_settings import (
     BaseSettings,
@@ -18,6 +16,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from onebox.core.settings_compat import CompatSettings, with_familiar_names
+from onebox.core.settings_files import ENV_FILE, TOML_FILE, check_files, variables
 from onebox.core.settings_forms import (
     PREFIX,
     ROOT_VARIABLE,
@@ -30,38 +30,27 @@ from onebox.core.settings_forms import (
     project_root,
     split_pairs,
 )
+from onebox.core.settings_hooks import HookSettings
 from onebox.core.settings_jobs import JobSettings
+from onebox.core.settings_keys import KeySettings
+from onebox.core.settings_limits import LimitSettings
+from onebox.core.settings_observability import ObservabilitySettings
 from onebox.core.settings_runtime import RuntimeSettings
-
-# Names that clients send unchanged, and the task whose default they mean.
-DEFAULT_ALIASES = {
-    "dall-e-2": "text-to-image",
-    "dall-e-3": "text-to-image",
-    "gpt-image-1": "text-to-image",
-    "gpt-image-1-mini": "text-to-image",
-    "gpt-image-1.5": "text-to-image",
-    "gpt-image-2": "text-to-image",
-    "gpt-image-2.5-sunburst": "text-to-image",
-    "gpt-image-2.5-flare": "text-to-image",
-    "gpt-image-2.6-sunburst": "text-to-image",
-    "gpt-image-2.6-flare": "text-to-image",
-    "chatgpt-image-latest": "text-to-image",
-    "whisper-1": "transcription",
-    "gpt-4o-transcribe": "transcription",
-    "gpt-4o-mini-transcribe": "transcription",
-    "tts-1": "speech",
-    "tts-1-hd": "speech",
-    "gpt-4o-mini-tts": "speech",
-    "gpt-4o-mini": "chat",
-    "text-embedding-3-small": "embeddings",
-    "text-embedding-3-large": "embeddings",
-    "text-embedding-ada-002": "embeddings",
-    "sora-2": "text-to-video",
-    "sora-2-pro": "text-to-video",
-}
+from onebox.core.settings_upstreams import UpstreamSettings
+from onebox.core.settings_usage import UsageSettings
 
 
-class Settings(JobSettings, RuntimeSettings):
+class Settings(
+    KeySettings,
+    LimitSettings,
+    UsageSettings,
+    HookSettings,
+    UpstreamSettings,
+    CompatSettings,
+    ObservabilitySettings,
+    JobSettings,
+    RuntimeSettings,
+):
     """Onebox settings. Field descriptions are the README's table."""
 
     # The prefix keeps field names out of the environment: a DEVICE or ROOT there is not ours.
@@ -244,7 +233,7 @@ class Settings(JobSettings, RuntimeSettings):
         }
         found = {
             name.removeprefix(prefix).lower().replace("_", "-"): value
-            for name, value in {**dotenv_values(project_root() / ".env"), **os.environ}.items()
+            for name, value in variables(project_root()).items()
             if name.startswith(prefix) and name not in own
         }
         if found:
@@ -273,14 +262,18 @@ class Settings(JobSettings, RuntimeSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        toml = TomlConfigSettingsSource(settings_cls, toml_file=project_root() / "onebox.toml")
-        return init_settings, env_settings, dotenv_settings, toml
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=project_root() / TOML_FILE)
+        given = (init_settings, env_settings, dotenv_settings, toml)
+        return with_familiar_names(settings_cls, *given)
 
 
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings.
 
-    Raises pydantic's ValidationError, which names the setting and its value.
+    Raises ConfigurationError for a file that cannot be read, and pydantic's ValidationError, which
+    `settings_problems` puts into words.
     """
-    env_file: dict[str, Any] = {"_env_file": project_root() / ".env"}
+    root = project_root()
+    check_files(root)
+    env_file: dict[str, Any] = {"_env_file": root / ENV_FILE}
     return Settings(**env_file, **overrides)

@@ -115,6 +115,13 @@ class RuntimeSettings(BaseSettings):
         validation_alias=prefixed("SHUTDOWN_GRACE"),
         description="Seconds that running requests get to finish at shutdown.",
     )
+    drain_delay: float = Field(
+        0.0,
+        ge=0,
+        validation_alias=prefixed("DRAIN_DELAY"),
+        description="Seconds at shutdown in which `/ready` says no but new work still comes in, "
+        "for load balancers.",
+    )
     worker: Literal["process", "inline"] = Field(
         "process",
         validation_alias=prefixed("WORKER"),

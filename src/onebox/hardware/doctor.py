@@ -25,6 +25,8 @@ _PACKAGES = (
     "starlette", "uvicorn", "pydantic", "pydantic-settings", "msgspec", "numpy", "pillow", "psutil",
 )  # fmt: skip
 _LEAST_DISK = GIB
+# Libraries alone take most of that.
+_LEAST_MEMORY = GIB
 _INSTALL = "python3 app.py installs it"
 _DEVICE_HEAD = ("id", "kind", "name", "capability", "memory", "free", "weights", "decoder")
 _WORKER_HEAD = ("device", "threads", "memory pool", "budget of the pool")
@@ -64,6 +66,15 @@ class Report(msgspec.Struct, frozen=True):
     folders: list[Folder]
     problems: list[str]
     healthy: bool
+    warnings: list[str] = []
+
+    def with_more(self, problems: list[str], warnings: list[str]) -> Report:
+        """What others have found wrong, beside what is here."""
+        problems = list(dict.fromkeys([*self.problems, *problems]))
+        warnings = [*self.warnings, *warnings]
+        return msgspec.structs.replace(
+            self, problems=problems, healthy=not problems, warnings=warnings
+        )
 
 
 def collect(settings: Settings, backend: Backend) -> Report:
@@ -76,6 +87,7 @@ def collect(settings: Settings, backend: Backend) -> Report:
     if facts.torch.version is None:
         problems.insert(0, f"torch cannot be imported ({facts.torch.error}): {_INSTALL}")
     problems += [text for folder in folders for text in _folder_problems(folder)]
+    problems += _memory_problems(facts.host)
     return Report(
         onebox=_onebox_version(),
         python=platform.python_version(),
@@ -98,7 +110,7 @@ def as_json(report: Report) -> str:
 
 def as_table(report: Report) -> str:
     """The report for people; what is wrong comes last and loud."""
-    rows = [f"{number}. {text}" for number, text in enumerate(report.problems, 1)]
+    rows, doubts = _numbered(report.problems), _numbered(report.warnings)
     verdict = f"!!! PROBLEMS ({len(rows)})" if rows else "ALL IS WELL"
     sections = [
         ("VERSIONS", _aligned(_version_rows(report))),
@@ -109,10 +121,15 @@ def as_table(report: Report) -> str:
             _aligned([_WORKER_HEAD, *map(_worker_row, report.workers)]),
         ),
         ("FOLDERS", _aligned([_FOLDER_HEAD, *map(_folder_row, report.folders)])),
+        *([(f"WARNINGS ({len(doubts)})", doubts)] if doubts else []),
         (verdict, rows),
     ]
     blocks = ("\n".join([title, *(f"  {row}" for row in rows)]) for title, rows in sections)
     return "\n\n".join(blocks) + "\n"
+
+
+def _numbered(texts: list[str]) -> list[str]:
+    return [f"{number}. {text}" for number, text in enumerate(texts, 1)]
 
 
 def _plan(settings: Settings, devices: list[Device], cores: int) -> tuple[list[Worker], list[str]]:
@@ -158,6 +175,14 @@ def _folder_problems(folder: Folder) -> Iterable[str]:
     if folder.free_bytes < _LEAST_DISK:
         left = _size(folder.free_bytes)
         yield f"{left} left on the disk of {folder.path}: make room, or set {setting}"
+
+
+def _memory_problems(host: Host) -> Iterable[str]:
+    if host.available_bytes < _LEAST_MEMORY:
+        yield (
+            f"{_size(host.available_bytes)} of {_size(host.total_bytes)} memory are available: end "
+            "other programs, or give this machine more"
+        )
 
 
 def _version(package: str) -> str | None:

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 
 import pytest
 
-from onebox.core.os_support import usable_cpus, write_private
+from onebox.core.os_support import is_clock_unsynchronised, usable_cpus, write_private
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no file modes")
@@ -28,3 +29,8 @@ def test_a_private_file_never_replaces_another(tmp_path):
 
 def test_there_is_a_cpu_to_use_and_no_more_than_the_machine_has():
     assert 1 <= usable_cpus() <= (os.cpu_count() or 1)
+
+
+def test_the_kernel_is_asked_about_its_clock_where_it_can_be():
+    expected = (True, False, None) if sys.platform == "linux" else (None,)
+    assert is_clock_unsynchronised() in expected

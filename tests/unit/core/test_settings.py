@@ -5,7 +5,8 @@ import os
 import pytest
 from pydantic import ValidationError
 
-from onebox.core.settings import DEFAULT_ALIASES, Settings, load_settings
+from onebox.core.default_aliases import DEFAULT_ALIASES
+from onebox.core.settings import Settings, load_settings
 from onebox.core.settings_forms import PREFIX
 
 NAMES = (

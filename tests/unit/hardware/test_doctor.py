@@ -120,3 +120,17 @@ def test_a_missing_model_folder_and_a_full_disk_are_problems(report, tmp_path):
     ]
     full = doctor.Folder(path="/data", use="data", exists=True, writable=False, free_bytes=0)
     assert len(list(doctor._folder_problems(full))) == 2
+
+
+def test_what_others_found_joins_what_the_machine_has(report):
+    found = report(PLAIN).with_more(["a key is weak"], ["no TLS"])
+    assert (found.healthy, found.problems, found.warnings) == (False, ["a key is weak"], ["no TLS"])
+    table = doctor.as_table(found)
+    assert table.index("WARNINGS (1)\n  1. no TLS") < table.index("!!! PROBLEMS (1)\n  1. a key")
+    assert report(PLAIN).with_more([], ["no TLS"]).healthy
+
+
+def test_a_machine_without_free_memory_is_a_problem(report):
+    full = msgspec.structs.replace(HOST, available_bytes=GIB // 2)
+    (problem,) = report(Facts(torch=CPU_BUILD, host=full)).problems
+    assert problem.startswith("0.5 GiB of ")

@@ -1,0 +1,1 @@
+"""What can be wrong with settings and machine, found out without starting anything."""
