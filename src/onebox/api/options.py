@@ -12,13 +12,14 @@ from pydantic.fields import FieldInfo
 from onebox.core.contracts import Priority
 from onebox.services.request import Options
 
+MIN_TIMEOUT_S = 0.001
 MAX_TIMEOUT_S = 86_400
 
 
 class RequestOptions(BaseModel):
     timeout_s: float | None = Field(
         None,
-        gt=0,
+        ge=MIN_TIMEOUT_S,
         le=MAX_TIMEOUT_S,
         allow_inf_nan=False,
         description="Seconds until the request is given up, waiting included; at most the "

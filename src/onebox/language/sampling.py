@@ -15,6 +15,8 @@ MAX_CHOICES = 16
 MAX_STOPS = 16
 MAX_BIASES = 1024
 MAX_TOP_LOGPROBS = 20
+# A score is divided by it: below this it may end beyond what a float holds.
+MIN_REPETITION_PENALTY = 0.001
 SEED_BITS = 63
 
 # What a request leaves open when neither it, nor the checkpoint's `onebox.toml` (`[defaults]`), nor
@@ -74,7 +76,9 @@ class SamplingFields(BaseModel):
     min_p: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
     frequency_penalty: float = Field(0.0, ge=-2, le=2, allow_inf_nan=False)
     presence_penalty: float = Field(0.0, ge=-2, le=2, allow_inf_nan=False)
-    repetition_penalty: float | None = Field(None, gt=0, le=10, allow_inf_nan=False)
+    repetition_penalty: float | None = Field(
+        None, ge=MIN_REPETITION_PENALTY, le=10, allow_inf_nan=False
+    )
     logit_bias: dict[int, Bias] = Field({}, max_length=MAX_BIASES)
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
     stop: Annotated[list[Stop], BeforeValidator(_as_list)] = Field([], max_length=MAX_STOPS)
