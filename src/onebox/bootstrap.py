@@ -4,35 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from filelock import FileLock
-from pydantic import SecretStr
 
 from onebox.core.contracts import TaskDefaults
-from onebox.core.errors import ConfigurationError
+from onebox.core.default_aliases import DEFAULT_ALIASES
 from onebox.core.media import Spool
 from onebox.core.plugins import load_plugins
-from onebox.core.settings import DEFAULT_ALIASES, Settings
+from onebox.core.settings import Settings
 from onebox.registry.hash_store import HashStore
 from onebox.registry.registry import Registry
 from onebox.runtime.clients import create_client
 from onebox.runtime.memory_pool import MemoryPools
 from onebox.runtime.pool_limit import PoolLimit
 from onebox.runtime.worker_pool import WorkerPool
+from onebox.services.access.access import Access
+from onebox.services.access.creation import create_access
+from onebox.services.access.keys.generated import generated_key
 from onebox.services.admission import Admission
-from onebox.services.authenticator import Authenticator, stored_secret
 from onebox.services.background import Background
 from onebox.services.batches.batches import Batches, create_batches
 from onebox.services.catalogue import Catalogue
 from onebox.services.companions import Companions
 from onebox.services.data_dir import lock_data_dir
-from onebox.services.database import Database, sqlite_url
+from onebox.services.database import DATABASE_FILE, Database, sqlite_url
 from onebox.services.deferred_requests import DeferredRequests
 from onebox.services.dispatch import Dispatch
+from onebox.services.drain import Drain
+from onebox.services.fallbacks import Fallbacks
 from onebox.services.files import FileStore
 from onebox.services.footprints import Footprints
+from onebox.services.hooks.creation import create_usage_hooks
 from onebox.services.inference import Inference
 from onebox.services.jobs.creation import create_jobs
 from onebox.services.jobs.jobs import Jobs
@@ -45,12 +49,19 @@ from onebox.services.remote_media import RemoteMedia
 from onebox.services.residency import Residency
 from onebox.services.response_store import ResponseStore
 from onebox.services.running import RunningRequests
+from onebox.services.secret_files import stored_secret
 from onebox.services.sizing import Sizing
+from onebox.services.tracing.creation import create_tracing
 from onebox.services.uploads import Uploads, create_uploads
+from onebox.services.upstreams.client import UpstreamClient
+from onebox.services.upstreams.creation import create_upstreams, remote_entries
+from onebox.services.usage.creation import UsageServices, create_usage
 from onebox.services.webhooks.creation import create_webhooks
 from onebox.services.webhooks.delivery import Webhooks
 
-ADMIN_KEY_FILE = "admin.key"
+if TYPE_CHECKING:
+    from onebox.services.tracing.tracing import Tracing
+
 LINK_SECRET_FILE = "links.key"
 
 
@@ -62,9 +73,11 @@ class Services:
     registry: Registry
     pools: MemoryPools
     pool: WorkerPool
+    upstreams: dict[str, UpstreamClient]
     sizing: Sizing
     admission: Admission
     running: RunningRequests
+    drain: Drain
     live: LiveSessions
     catalogue: Catalogue
     conversion: Conversion
@@ -72,7 +85,8 @@ class Services:
     residency: Residency
     models: ModelControl
     preloader: Preloader
-    authenticator: Authenticator
+    access: Access
+    usage: UsageServices
     files: FileStore
     remote_media: RemoteMedia
     database: Database
@@ -84,6 +98,7 @@ class Services:
     batches: Batches
     background: Background
     metrics: Metrics
+    tracing: Tracing | None
     generated_key: str | None
     hash_store: HashStore
     footprints: Footprints
@@ -92,8 +107,10 @@ class Services:
     async def start(self) -> None:
         """Bring up workers and registry; workers first, for they take seconds to import torch."""
         await self.pool.start()
+        await self.access.start()
         await asyncio.to_thread(self.registry.start)
         await self.preloader.start()
+        await self.usage.start()
         await self.webhooks.start()
         await self.jobs.start()
         await self.batches.start()
@@ -103,23 +120,33 @@ class Services:
         await self.jobs.close()
         await self.preloader.close()
         await self.conversion.close()
-        await self.pool.close(self.settings.shutdown_grace)
+        closings = [self.pool.close, *(client.close for client in self.upstreams.values())]
+        await asyncio.gather(*(close(self.settings.shutdown_grace) for close in closings))
         await self.background.close()
+        await self.usage.close()
+        await self.access.close()
         await self.webhooks.close()
         await asyncio.to_thread(self.registry.stop)
         self.remote_media.close()
         self.hash_store.close()
         self.footprints.close()
         await asyncio.to_thread(self.database.close)
+        if self.tracing is not None:
+            await asyncio.to_thread(self.tracing.close)
         self.lock.release()
 
 
-def build_services(settings: Settings) -> Services:
-    """Raises ConfigurationError when the data folder is taken or the settings are unsafe."""
+def build_services(settings: Settings, *, may_make_key: bool = False) -> Services:
+    """Raises ConfigurationError when the data folder is taken or the settings are unsafe.
+
+    `may_make_key`: see `generated_key`.
+    """
     load_plugins()
+    tracing = create_tracing(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     lock = lock_data_dir(settings.data_dir)
-    key = _generated_key(settings)
+    database = open_database(settings)
+    key = generated_key(settings, database, may_make=may_make_key)
     spool = Spool(settings.data_dir / "spool")
     spool.clear()
     hash_store = HashStore(settings.data_dir / "cache.db")
@@ -133,6 +160,10 @@ def build_services(settings: Settings) -> Services:
         replicate_at=settings.replicate_at,
     )
     metrics = Metrics(lambda: pool.clients)
+    upstreams = create_upstreams(settings, spool, pools, metrics)
+    metrics.server.watch_disk(settings.data_dir)
+    access = create_access(settings, database, metrics, key)
+    usage = create_usage(settings, database, metrics, access)
     admission = Admission(
         max_waiting=settings.max_queue,
         max_waiting_per_model=settings.max_queue_per_model,
@@ -141,6 +172,8 @@ def build_services(settings: Settings) -> Services:
     running = RunningRequests()
     conversion = create_conversion(settings, registry)
     catalogue = Catalogue(registry, pool.has_loaded, conversion.converted)
+    if "photo" in settings.compat:
+        metrics.compat.add_backgrounds(metrics.inference, catalogue, lambda: pool.clients)
     defaults = TaskDefaults(
         settings.default_inference_steps,
         settings.default_guidance_scale,
@@ -152,16 +185,19 @@ def build_services(settings: Settings) -> Services:
     inference = Inference(
         catalogue,
         Companions(catalogue),
-        Dispatch(pool, spool, admission, sizing),
+        Dispatch(pool, spool, admission, sizing, tracing, upstreams),
         metrics,
         running,
         defaults,
         timeout_s=settings.request_timeout,
         log_prompts=settings.log_prompts,
+        gatekeeper=usage.gatekeeper,
+        ledger=usage.ledger,
+        fallbacks=Fallbacks(settings.fallbacks, catalogue, metrics.upstreams.fell_back),
     )
-    link_secret, _ = stored_secret(settings.data_dir / LINK_SECRET_FILE, "")
-    database = _open_database(settings)
+    link_secret = stored_secret(settings.data_dir / LINK_SECRET_FILE, "")
     webhooks = create_webhooks(settings, database, metrics)
+    usage.ledger.hooks += create_usage_hooks(settings, webhooks)
     uploads = create_uploads(settings, database)
     batches = create_batches(settings, database, uploads)
     jobs = create_jobs(
@@ -175,16 +211,18 @@ def build_services(settings: Settings) -> Services:
         hooks=(webhooks.job_changed, batches.line_changed),
         changed=batches.jobs_changed,
     )
-    deferred = DeferredRequests(jobs.freezer, jobs.files)
+    deferred = DeferredRequests(jobs.freezer, jobs.files, access.keys.index.caller)
     jobs.add_executor("request", deferred)
     return Services(
         settings=settings,
         registry=registry,
         pools=pools,
         pool=pool,
+        upstreams=upstreams,
         sizing=sizing,
         admission=admission,
         running=running,
+        drain=Drain(admission, running, pool, upstreams.values()),
         live=LiveSessions(max_per_caller=settings.max_per_caller),
         catalogue=catalogue,
         conversion=conversion,
@@ -200,7 +238,8 @@ def build_services(settings: Settings) -> Services:
             defaults=defaults,
         ),
         preloader=_create_preloader(settings, pool, catalogue, residency),
-        authenticator=create_authenticator(settings, key),
+        access=access,
+        usage=usage,
         files=FileStore(settings.data_dir / "files", link_secret, ttl_s=settings.file_ttl),
         remote_media=RemoteMedia(enabled=settings.remote_media, hosts=settings.remote_media_hosts),
         database=database,
@@ -212,6 +251,7 @@ def build_services(settings: Settings) -> Services:
         batches=batches,
         background=Background(),
         metrics=metrics,
+        tracing=tracing,
         generated_key=key,
         hash_store=hash_store,
         footprints=footprints,
@@ -228,23 +268,14 @@ def build_registry(settings: Settings, hash_store: HashStore) -> Registry:
         task_aliases=DEFAULT_ALIASES,
         default_models=settings.default_models,
         converted=converted_store(settings),
+        remote=remote_entries(settings),
     )
 
 
-def create_authenticator(settings: Settings, generated_key: str | None = None) -> Authenticator:
-    generated = (SecretStr(generated_key),) if generated_key else ()
-    return Authenticator(
-        api_keys=settings.api_keys,
-        admin_keys=(*settings.admin_keys, *generated),
-        secret_key=settings.secret_key,
-        audience=settings.jwt_audience,
-        issuer=settings.jwt_issuer,
-    )
-
-
-def _open_database(settings: Settings) -> Database:
+def open_database(settings: Settings) -> Database:
     url = settings.database_url
-    return Database(url.get_secret_value() if url else sqlite_url(settings.data_dir / "onebox.db"))
+    path = settings.data_dir / DATABASE_FILE
+    return Database(url.get_secret_value() if url else sqlite_url(path))
 
 
 def _create_response_store(settings: Settings, database: Database) -> ResponseStore:
@@ -265,24 +296,3 @@ def _create_preloader(
                 pass
 
     return Preloader(settings.preload, load, pool.lives, pool.wait_ready)
-
-
-def _generated_key(settings: Settings) -> str | None:
-    """The admin key that a server without configured keys makes for itself, or None."""
-    if settings.api_keys or settings.admin_keys or settings.secret_key:
-        return None
-    path = settings.data_dir / ADMIN_KEY_FILE
-    if not path.is_file() and not is_loopback(settings.host):
-        raise ConfigurationError(
-            f"HOST={settings.host} is reachable from other machines and no key is configured; "
-            "set API_KEYS, ONEBOX_ADMIN_KEYS or SECRET_KEY, or start once on 127.0.0.1 for a key"
-        )
-    key, _ = stored_secret(path, "ob-")
-    return key
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

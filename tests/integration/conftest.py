@@ -11,7 +11,7 @@ import openai
 import pytest
 from pydantic import SecretStr
 
-from onebox.services.authenticator import Authenticator
+from onebox.services.access.tokens.tokens import Tokens
 from tests.families import tiny_models, tiny_transformers
 from tests.families.random_encoders import encoder_models
 from tests.families.tiny_language_models import language_model
@@ -81,8 +81,9 @@ def small(small_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
 @pytest.fixture
 def manager(small: Server) -> Iterator[httpx.Client]:
     """Of the small server: may infer and manage."""
-    authenticator = Authenticator(api_keys=(), admin_keys=(), secret_key=SecretStr(SECRET_KEY))
-    with small.client(authenticator.sign("manager", ("infer", "manage"), 3600)) as client:
+    with small.client(
+        Tokens(SecretStr(SECRET_KEY)).sign("manager", ("infer", "manage"), 3600)
+    ) as client:
         yield client
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -65,8 +66,7 @@ def with_client(
             pools,
             lambda _: True,
             hang_timeout_s=60,
-            log_level="WARNING",
-            log_format="human",
+            environment=os.environ,
         )
 
     @contextlib.asynccontextmanager

@@ -150,7 +150,7 @@ class Steps(Task[StepsInput]):
 
 class LengthInput(BaseModel):
     data: MediaRef
-    times: int = 1
+    times: int = Field(1, ge=0, le=1_000_000)
 
 
 class Length(Task[LengthInput]):

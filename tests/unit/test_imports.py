@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ["torch", "diffusers", "transformers", "accelerate"]
+# The last two only where requests are limited.
+HEAVY = ["torch", "diffusers", "transformers", "accelerate", "limits", "redis"]
 REPORT = f"""
 import sys
 loaded = [name for name in {HEAVY!r} if name in sys.modules]

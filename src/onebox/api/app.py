@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -14,6 +14,8 @@ from onebox import __version__
 from onebox.api.errors import install_error_handlers
 from onebox.api.middleware import BodyLimit, RequestContext
 from onebox.api.native import (
+    credit_control,
+    credits,
     docs,
     files,
     generate,
@@ -21,6 +23,7 @@ from onebox.api.native import (
     infer,
     job_webhooks,
     jobs,
+    keys,
     metrics,
     model_control,
     model_memory,
@@ -33,6 +36,7 @@ from onebox.api.native import (
     status,
     tasks,
     tokens,
+    usage,
 )
 from onebox.api.openai import (
     batches,
@@ -54,6 +58,7 @@ from onebox.api.openai import files as uploaded_files
 from onebox.api.openai.batches import error_answer
 from onebox.api.routing import BEARER, Route
 from onebox.bootstrap import Services
+from onebox.services.access.limits import headers as limit_headers
 
 DESCRIPTION = (
     "Self-hosted inference server. Send `Authorization: Bearer <key>` on all but the status routes."
@@ -79,6 +84,7 @@ TOLD_HEADERS = (
     "Content-Range",
     "ETag",
     "OpenAI-Poll-After-Ms",
+    *limit_headers.NAMES,
 )
 
 
@@ -103,7 +109,7 @@ def create_app(services: Services) -> FastAPI:
             await services.close()
 
     app = _App(
-        title="Onebox",
+        title=services.settings.service_name or "Onebox",
         version=__version__,
         description=DESCRIPTION,
         lifespan=lifespan,
@@ -119,7 +125,9 @@ def create_app(services: Services) -> FastAPI:
     app.state.started = time.monotonic()
     # A route added to the app itself is guarded like all others.
     app.router.route_class = Route
-    routers = [*_routers(), docs.router] if services.settings.docs else _routers()
+    routers = [*_routers(), *_familiar_routers(services.settings.compat)]
+    if services.settings.docs:
+        routers.append(docs.router)
     # Not by `include_router`: it looks for the route of each request twice.
     for router in routers:
         app.router.routes.extend(router.routes)
@@ -138,9 +146,13 @@ def _routers() -> tuple[APIRouter, ...]:
         generate.router,
         tokens.router,
         requests.router,
+        keys.create_router(),
         jobs.create_router(),
         jobs.router,
         job_webhooks.router,
+        usage.router,
+        credits.router,
+        credit_control.router,
         model_control.router,
         model_removal.router,
         model_memory.router,
@@ -170,6 +182,15 @@ def _routers() -> tuple[APIRouter, ...]:
     )
 
 
+def _familiar_routers(families: Collection[str]) -> list[APIRouter]:
+    if not families:
+        return []
+    # Not for servers without any: it takes a fiftieth of a second of each start.
+    from onebox.api.compat.families import create_routers
+
+    return create_routers(families)
+
+
 def _add_middleware(app: FastAPI, services: Services) -> None:
     """The last one added is the outermost."""
     app.add_middleware(BodyLimit, max_bytes=services.settings.max_body_bytes)
@@ -181,4 +202,16 @@ def _add_middleware(app: FastAPI, services: Services) -> None:
             allow_headers=list(READ_HEADERS),
             expose_headers=list(TOLD_HEADERS),
         )
-    app.add_middleware(RequestContext, metrics=services.metrics)
+    app.add_middleware(RequestContext, metrics=services.metrics.http)
+    if services.tracing is not None:
+        # Only then: OpenTelemetry's parts need not be installed.
+        from onebox.api.tracing import Traces
+
+        app.add_middleware(Traces, tracing=services.tracing)
+    if services.settings.trusted_proxies:
+        from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+        # Outermost, so that the log has the client's address too. Where nobody is trusted, nobody
+        # is believed: uvicorn's own default would be everybody on this machine.
+        trusted: Any = list(services.settings.trusted_proxies)
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=trusted)

@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+# Of the scope: what pydantic calls the first thing that is wrong with a request.
+PROBLEM = "onebox.problem"
 TYPES = {
     401: "authentication_error",
     403: "permission_error",

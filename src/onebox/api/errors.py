@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
-from onebox.api.error_shape import error_body
+from onebox.api.error_shape import PROBLEM, error_body
 from onebox.core import errors
 
 log = structlog.get_logger(__name__)
@@ -26,6 +26,15 @@ STATUSES: dict[type[errors.AppError], int] = {
     errors.TaskNotSupported: 400,
     errors.Unauthorized: 401,
     errors.Forbidden: 403,
+    errors.ModelNotAllowed: 403,
+    errors.InsufficientCredits: 403,
+    errors.RateLimited: 429,
+    errors.QuotaExceeded: 429,
+    errors.BackendUnavailable: 503,
+    errors.UpstreamFailed: 502,
+    errors.UpstreamTimeout: 504,
+    errors.UpstreamLoop: 508,
+    errors.KeyNotFound: 404,
     errors.ModelNotFound: 404,
     errors.FileNotFound: 404,
     errors.RequestNotFound: 404,
@@ -50,7 +59,7 @@ STATUSES: dict[type[errors.AppError], int] = {
 # What the OpenAI routes answer where the native ones say 422.
 OPENAI_INVALID_STATUS = 400
 # Asking again cannot help or would do harm, so clients that retry by themselves are told not to.
-NO_RETRY = frozenset({409, 499, 500, 504, 507})
+NO_RETRY = frozenset({409, 499, 500, 504, 507, 508})
 HTTP_CODES = {
     404: "route_not_found",
     405: "method_not_allowed",
@@ -104,8 +113,17 @@ def located(error: ValidationError, place: str) -> RequestValidationError:
     )
 
 
-def internal_error(request_id: str) -> JSONResponse:
-    return _respond(internal_error_body(request_id))
+def shaped(body: dict[str, Any], connection: HTTPConnection) -> dict[str, Any]:
+    """An error's body as its route answers errors: a familiar route of another server (api/compat)
+    does so in that server's shape.
+    """
+    shape = getattr(connection.scope.get("route"), "shape", None)
+    told: dict[str, Any] = shape(body, connection) if shape is not None else body
+    return told
+
+
+def internal_error(connection: HTTPConnection) -> JSONResponse:
+    return _respond(internal_error_body(connection.scope["request_id"]), connection)
 
 
 def internal_error_body(request_id: str) -> dict[str, Any]:
@@ -122,6 +140,7 @@ async def _on_app_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.AppError)
     return _respond(
         app_error_body(error, request),
+        request,
         retry_after_s=error.retry_after_s,
         should_retry=error.should_retry,
     )
@@ -136,7 +155,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         status=error.status_code,
         request_id=request.scope.get("request_id"),
     )
-    return _respond(body, headers=dict(error.headers or {}))
+    return _respond(body, request, headers=dict(error.headers or {}))
 
 
 async def _on_validation_error(request: Request, error: Exception) -> Response:
@@ -144,6 +163,7 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     problems = error.errors()
     first = problems[0]
     field = _place(first)
+    request.scope[PROBLEM] = first["type"]
     if first["type"] == "json_invalid":
         message, code, field = "the body is not valid JSON", "invalid_json", None
     else:
@@ -159,7 +179,8 @@ async def _on_validation_error(request: Request, error: Exception) -> Response:
     return _respond(
         error_body(
             message, code=code, status=status, request_id=request_id, param=field, details=details
-        )
+        ),
+        request,
     )
 
 
@@ -195,6 +216,7 @@ def _shortened(value: Any) -> Any:
 
 def _respond(
     body: dict[str, Any],
+    connection: HTTPConnection,
     *,
     retry_after_s: float | None = None,
     should_retry: bool | None = None,
@@ -211,4 +233,4 @@ def _respond(
         should_retry = False
     if should_retry is not None:
         headers["x-should-retry"] = "true" if should_retry else "false"
-    return ErrorResponse(body, status_code=status, headers=headers)
+    return ErrorResponse(shaped(body, connection), status_code=status, headers=headers)

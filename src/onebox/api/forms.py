@@ -12,6 +12,7 @@ from fastapi import Request
 from pydantic import AliasChoices, BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from starlette.datastructures import FormData, UploadFile
+from starlette.requests import HTTPConnection
 
 from onebox.api.bodies import described_body
 from onebox.api.deferring import read_form_wish
@@ -67,7 +68,7 @@ async def form_values(form: FormData, model: type[BaseModel]) -> dict[str, Any]:
     return given
 
 
-def is_form(request: Request) -> bool:
+def is_form(request: HTTPConnection) -> bool:
     """Whether the request says that its body is one."""
     content_type = request.headers.get("content-type", "")
     return content_type.split(";")[0].strip().lower() == MULTIPART

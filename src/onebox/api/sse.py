@@ -13,7 +13,7 @@ import msgspec
 import structlog
 from fastapi import Request
 
-from onebox.api.errors import app_error_body, internal_error_body
+from onebox.api.errors import app_error_body, internal_error_body, shaped
 from onebox.api.streaming import Chunks, SourceStream
 from onebox.core.errors import AppError
 
@@ -75,6 +75,8 @@ class EventStream(SourceStream):
 
     def _last_words(self, failure: Exception) -> bytes:
         if isinstance(failure, AppError):
-            return self._failed(app_error_body(failure, self._request))
-        log.error("unhandled_error", exc_info=failure)
-        return self._failed(internal_error_body(self._request.scope["request_id"]))
+            body = app_error_body(failure, self._request)
+        else:
+            log.error("unhandled_error", exc_info=failure)
+            body = internal_error_body(self._request.scope["request_id"])
+        return self._failed(shaped(body, self._request))

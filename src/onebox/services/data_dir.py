@@ -23,3 +23,18 @@ def lock_data_dir(data_dir: Path) -> FileLock:
         ) from None
     holder.write_text(f"{os.getpid()}\n", encoding="utf-8")
     return lock
+
+
+def holder_of(data_dir: Path) -> int | None:
+    """The process that has the folder now."""
+    holder = data_dir / "lock.pid"
+    if not holder.is_file():
+        return None
+    lock = FileLock(data_dir / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        pid = holder.read_text(encoding="utf-8").strip()
+        return int(pid) if pid.isdecimal() else None
+    lock.release()
+    return None

@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 
 from onebox.core.errors import AppError, InferenceFailed, InvalidInput, all_errors
+from onebox.core.logs import Origin, current_origin, work_for
 from onebox.core.media import MediaRef
 from onebox.core.results import Artifact
 from onebox.services import deferral
-from onebox.services.authenticator import Caller
+from onebox.services.access.caller import Caller
 from onebox.services.deferral import Recording, Replay
 from onebox.services.in_process import Answer, App, Asked, send
 from onebox.services.jobs.artifacts import ArtifactFiles
@@ -62,12 +63,14 @@ class RequestWork(msgspec.Struct, frozen=True):
     Attributes:
         decided: by task, with the fields that were filled in as input.
         refused: instead of all that, why it is not carried out.
+        origin: the request that it was, for the log.
     """
 
     asked: Asked | None = None
     decided: dict[str, TaskWork] = {}
     fetched: list[Fetched] = []
     refused: Refusal | None = None
+    origin: Origin = Origin()
 
     def pack(self) -> tuple[bytes, Blobs]:
         """What `unpack` takes: `Job.work`, and the blobs by name."""
@@ -80,11 +83,22 @@ class RequestWork(msgspec.Struct, frozen=True):
 
 
 class DeferredRequests:
-    """Makes jobs of requests, and carries them out. Lives on the gateway's event loop."""
+    """Makes jobs of requests, and carries them out. Lives on the gateway's event loop.
 
-    def __init__(self, freezer: Freezer, files: ArtifactFiles) -> None:
+    Args:
+        find_caller: who an id stands for now, with what they may take; None for ids without a
+            stored key. Raises Unauthorized when the key has ended.
+    """
+
+    def __init__(
+        self,
+        freezer: Freezer,
+        files: ArtifactFiles,
+        find_caller: Callable[[str], Caller | None] = lambda _: None,
+    ) -> None:
         self._freezer = freezer
         self._files = files
+        self._find_caller = find_caller
         self._app: App | None = None
 
     def attach(self, app: App) -> None:
@@ -107,7 +121,8 @@ class DeferredRequests:
             Fetched(url, media.media_type, media.data or b"")
             for url, media in recording.fetched.items()
         ]
-        work, blobs = await asyncio.to_thread(RequestWork(asked, decided, fetched).pack)
+        request = RequestWork(asked, decided, fetched, origin=current_origin())
+        work, blobs = await asyncio.to_thread(request.pack)
         last, _ = recording.prepared[-1]
         weights, options = decided[last.task.name].model, last.options
         return NewJob(
@@ -115,7 +130,7 @@ class DeferredRequests:
             kind="request",
             task=last.task.name,
             model=weights.name,
-            model_sha256=weights.sha256,
+            model_sha256=weights.sha256 or None,
             work=work,
             blobs=blobs,
             priority="batch" if options.priority == "batch" else "job",
@@ -123,14 +138,18 @@ class DeferredRequests:
             public={"path": asked.path},
         )
 
-    async def record(self, asked: Asked, caller: str, request_id: str) -> NewJob | Refusal:
-        """The same for a request that comes over no connection; its route checks it now."""
+    async def record(self, asked: Asked, caller: Caller, request_id: str) -> NewJob | Refusal:
+        """The same for a request that comes over no connection; its route checks it now.
+
+        Raises Unauthorized when the caller's key has ended.
+        """
         found = list[Recording]()
-        answer = await self._send(asked, caller, request_id, None, {RECORDER: found.append})
+        known = self._find_caller(caller.id) or caller
+        answer = await self._send(asked, known, request_id, None, {RECORDER: found.append})
         if not found:
             return _refusal(answer)
         # Nobody looks at a line of a batch.
-        return await self.new_job(asked, found[0], caller, has_previews=False)
+        return await self.new_job(asked, found[0], caller.id, has_previews=False)
 
     def refused(self, refusal: Refusal, caller: str) -> NewJob:
         """A job that fails when its turn comes, so that it is told of where others are."""
@@ -155,6 +174,7 @@ class DeferredRequests:
         if work.refused is not None:
             raise work.refused.error()
         assert work.asked is not None
+        work_for(work.origin)
         replay = Replay(
             work.decided,
             {it.url: MediaRef(media_type=it.media_type, data=it.data) for it in work.fetched},
@@ -163,7 +183,9 @@ class DeferredRequests:
                 task_work, job, live, number=number
             ),
         )
-        answer = await self._send(work.asked, job.caller, job.id, replay, {})
+        # What was accepted is done, whatever the key may do by now.
+        caller = Caller(job.caller, SCOPES)
+        answer = await self._send(work.asked, caller, job.id, replay, {})
         if answer.status >= 400 or not answer.whole:
             raise _error_of(answer, replay.failure)
         media_type = answer.headers.get("content-type", "application/octet-stream")
@@ -177,7 +199,7 @@ class DeferredRequests:
     async def _send(
         self,
         asked: Asked,
-        caller: str,
+        caller: Caller,
         request_id: str,
         replay: Replay | None,
         further: dict[str, Any],
@@ -188,7 +210,7 @@ class DeferredRequests:
         return await send(
             self._app,
             asked,
-            Caller(caller, SCOPES),
+            caller,
             request_id,
             context=context,
             further=further,

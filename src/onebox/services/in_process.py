@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from onebox.services.authenticator import Caller
+from onebox.services.access.caller import Caller
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]

@@ -42,9 +42,12 @@ class LiveSessions:
         self._is_closing = False
 
     @contextlib.contextmanager
-    def enter(self, caller: str) -> Iterator[LiveSession]:
-        """One more. Raises ConcurrencyLimited, QueueFull, ShuttingDown."""
-        self._check(caller)
+    def enter(self, caller: str, most: int | None = None) -> Iterator[LiveSession]:
+        """One more. Raises ConcurrencyLimited, QueueFull, ShuttingDown.
+
+        `most` is how many its caller may have, where that is not as for all others.
+        """
+        self._check(caller, self._max_per_caller if most is None else most)
         session = LiveSession(caller)
         self._sessions.add(session)
         try:
@@ -67,7 +70,7 @@ class LiveSessions:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def _check(self, caller: str) -> None:
+    def _check(self, caller: str, limit: int | None) -> None:
         if self._is_closing:
             raise ShuttingDown("the server is shutting down; connect again in a while")
         if len(self._sessions) >= self._max_sessions:
@@ -78,10 +81,9 @@ class LiveSessions:
                 retry_after_s=RETRY_S,
             )
         own = sum(session.caller == caller for session in self._sessions)
-        if self._max_per_caller is not None and own >= self._max_per_caller:
+        if limit is not None and own >= limit:
             raise ConcurrencyLimited(
-                f"you have {own} live sessions, at most {self._max_per_caller} are allowed; "
-                "close one first",
-                details={"sessions": own, "max": self._max_per_caller},
+                f"you have {own} live sessions, at most {limit} are allowed; close one first",
+                details={"sessions": own, "max": limit},
                 retry_after_s=RETRY_S,
             )

@@ -18,7 +18,7 @@ import msgspec
 from onebox.core.contracts import Priority
 from onebox.core.errors import ConcurrencyLimited, InvalidInput, QueueFull
 from onebox.core.media import MediaRef
-from onebox.services.authenticator import Caller
+from onebox.services.access.caller import Caller
 from onebox.services.inference import Inference
 from onebox.services.live_buffer import SAMPLING_RATE, Heard, LiveBuffer, Phrase, settle
 from onebox.services.request import Options, Prepared
@@ -72,6 +72,8 @@ class LiveTranscription:
         self._send = send
         self._buffer = LiveBuffer()
         self._heard_until = 0
+        # Up to here it was counted as usage: a second that is listened to again is the same one.
+        self._counted_until = 0
         self._commits: deque[int] = deque()
         self._finishing = False
         self._partial = ""
@@ -93,7 +95,7 @@ class LiveTranscription:
     async def open(self) -> Prepared:
         """Find the model, and see whether it can do this. Raises as a request does."""
         prepared = await self._prepare(bytes(2))
-        prepared.task.check(prepared.input, prepared.entry)
+        prepared.check()
         return prepared
 
     async def feed(self, samples: bytes) -> None:
@@ -168,6 +170,7 @@ class LiveTranscription:
                 raise
             return None
         self._refusals = 0
+        self._counted_until = max(self._counted_until, end)
         return msgspec.json.decode(outcome.artifacts[0].data or b"", type=Heard)
 
     async def _tell(self, heard: Heard, phrases: Sequence[Phrase], offset_s: float) -> None:
@@ -201,6 +204,7 @@ class LiveTranscription:
 
     async def _prepare(self, samples: bytes) -> Prepared:
         options = self._options
+        counted = max(0, self._counted_until - self._buffer.start)
         return await self._inference.prepare(
             "transcription",
             TranscriptionInput(
@@ -213,5 +217,5 @@ class LiveTranscription:
             ),
             model=options.model,
             caller=self._caller,
-            options=Options(self.id, priority=options.priority),
+            options=Options(self.id, priority=options.priority, counted_s=counted / SAMPLING_RATE),
         )

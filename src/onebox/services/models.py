@@ -18,6 +18,7 @@ from onebox.runtime.memory_pool import MemoryPools
 from onebox.runtime.worker_client import WorkerClient
 from onebox.runtime.worker_pool import WorkerPool
 from onebox.services.model_files import remove_checkpoints
+from onebox.services.request import require_local
 from onebox.services.residency import Residency
 from onebox.services.sizing import Sizing, Weights, Working
 
@@ -129,7 +130,11 @@ class ModelControl:
         return Work(task, task.resolve(request, entry, self._defaults))
 
     async def needs(self, entry: Entry, work: Work | None = None) -> list[Need]:
-        """What the model takes on each device that is up, and the work with it."""
+        """What the model takes on each device that is up, and the work with it.
+
+        Raises TaskNotSupported for one of another server.
+        """
+        require_local(entry)
         return [await self._need(client, entry, work) for client in self._pool.ready()]
 
     async def _need(self, client: WorkerClient, entry: Entry, work: Work | None) -> Need:

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from onebox.core.contracts import Device, Entry
 from onebox.core.errors import TaskNotSupported
+from onebox.core.logs import current_origin
 from onebox.runtime.wire import Event, Failed, Load, Loading, Result, Stats, Unload
 from onebox.runtime.worker_client import WorkerClient
 from onebox.runtime.worker_pool import WorkerPool
-from onebox.services.request import require_whole
+from onebox.services.request import require_local, require_whole
 from onebox.services.sizing import Sizing
 
 # For how long an unload waits for running requests, and with force for the step they are in.
@@ -58,6 +59,7 @@ class Residency:
             caller=caller,
             timeout_s=timeout_s,
             estimate_bytes=await self._weights(entry, device),
+            origin=current_origin(),
         )
 
         def observe(event: Event) -> None:
@@ -78,8 +80,9 @@ class Residency:
         """Take the model out of every worker. False when it was in none.
 
         Raises ModelBusy when it is still in use after a while; with `force` its requests end with
-        ModelUnloaded instead.
+        ModelUnloaded instead. Raises TaskNotSupported for one of another server.
         """
+        require_local(entry)
         clients = self._pool.ready()
         return any(await asyncio.gather(*(_unload(client, entry.key, force) for client in clients)))
 
@@ -111,5 +114,6 @@ async def _refresh(client: WorkerClient, key: str) -> int | None:
 
 def _require_loadable(entry: Entry) -> None:
     require_whole(entry)
+    require_local(entry)
     if entry.family is None:
         raise TaskNotSupported(f"nothing on this server can load {entry.name}", param="model")

@@ -15,6 +15,8 @@ SUITES = ("unit", "language", "audio", "families", "integration", "e2e", "gpu")
 # Those without servers come first: when they fail, it is known minutes earlier.
 WITHOUT_SERVERS = ("unit", "language", "audio", "families")
 MOST_PROCESSES = 4
+# What tests try beside what every installation has.
+TEST_EXTRAS = ("dev", "otel", "redis")
 _SECOND_TRY = "ONEBOX_SETUP_DONE"
 _INTERRUPTED = 130
 _THREADS = "OMP_NUM_THREADS"
@@ -28,7 +30,7 @@ def app(root: Path, args: Sequence[str]) -> int:
 
 def test(root: Path, args: Sequence[str]) -> int:
     """Run the chosen suite with pytest."""
-    status = _enter(root, ("dev",), "test.py", args)
+    status = _enter(root, TEST_EXTRAS, "test.py", args)
     return _run_tests(root, args) if status == 0 else status
 
 

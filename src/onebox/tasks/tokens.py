@@ -60,6 +60,7 @@ class TokenizeInput(BaseModel):
 class Tokenize(TextTask[TokenizeInput]):
     name = "tokenize"
     summary = "Turn a text into tokens"
+    is_counted = False
     Input = TokenizeInput
 
     def items(self, request: TokenizeInput) -> int:
@@ -99,6 +100,7 @@ class Decoded(Prompt):
 class Detokenize(TextTask[DetokenizeInput]):
     name = "detokenize"
     summary = "Turn tokens into a text"
+    is_counted = False
     Input = DetokenizeInput
 
     def check(self, request: DetokenizeInput, entry: Entry) -> None:

@@ -102,10 +102,11 @@ def ask(
     headers: dict[str, str] | None = None,
     body: bytes | list[bytes] = b"",
     leaves: asyncio.Event | None = None,
+    address: str | None = "127.0.0.1",
 ) -> Answer:
     """One request. `target` is what stands in the request line; a list is sent in chunks.
 
-    The client leaves when `leaves` is set, after its body.
+    The client, who comes from `address`, leaves when `leaves` is set, after its body.
     """
     chunks = list(body) if isinstance(body, list) else [body]
     sent: list[dict[str, Any]] = []
@@ -122,7 +123,7 @@ def ask(
         "query_string": query.encode(),
         "root_path": "",
         "headers": [(name.encode(), text.encode("latin-1")) for name, text in given.items()],
-        "client": ("127.0.0.1", 5000),
+        "client": (address, 5000) if address else None,
         "server": ("127.0.0.1", 8000),
         "state": {},
     }

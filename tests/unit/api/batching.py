@@ -7,7 +7,7 @@ from typing import Any
 
 import openai
 
-from onebox.services.authenticator import Caller
+from onebox.services.access.caller import Caller
 from tests.unit.api.later import Later
 
 EMBEDDINGS = "/v1/embeddings"

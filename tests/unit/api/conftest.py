@@ -6,6 +6,7 @@ import pytest
 
 from onebox.api.app import create_app
 from tests.unit.api.asking import build, tear_down
+from tests.unit.api.familiar import with_families
 
 
 @pytest.fixture(scope="package")
@@ -25,3 +26,9 @@ def roomy(services):
 @pytest.fixture(scope="package")
 def app(services):
     return create_app(services)
+
+
+@pytest.fixture(scope="package")
+def familiar(services):
+    """The same services with the familiar routes of all families."""
+    return dataclasses.replace(services, **with_families(services))

@@ -42,8 +42,7 @@ class Ears:
         if self.refusal:
             raise self.refusal
         self.models.append(model)
-        checked = SimpleNamespace(check=lambda request, entry: None)
-        return SimpleNamespace(input=given, entry=SimpleNamespace(name="tiny"), task=checked)
+        return SimpleNamespace(input=given, entry=SimpleNamespace(name="tiny"), check=lambda: None)
 
     async def run(self, prepared: Any) -> Outcome:
         self.inputs.append(prepared.input)

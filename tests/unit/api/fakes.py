@@ -35,10 +35,10 @@ class Models:
         self._entries = {name: entry(name) for name in names}
         self._entries |= {alias: self._entries[name] for alias, name in aliases.items()}
 
-    def entries(self) -> list[Entry]:
+    def entries(self, allowed: None = None) -> list[Entry]:
         return list(self._entries.values())
 
-    def resolve(self, name: str, *, task: str | None = None) -> Entry:
+    def resolve(self, name: str, allowed: Any = None, *, task: str | None = None) -> Entry:
         if name not in self._entries:
             raise ModelNotFound(f"no model {name}", param="model")
         return self._entries[name]

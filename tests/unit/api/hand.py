@@ -28,24 +28,33 @@ class Hand:
         seen: the requests, in the order in which they came.
         failures: of the next requests, one each.
         before: awaited before a request ends, with the request.
+        timing: of each request.
     """
 
     def __init__(self) -> None:
         self.seen: list[Prepared] = []
         self.failures: list[AppError] = []
         self.before: Callable[[Prepared], Coroutine[Any, Any, None]] | None = None
+        self.timing = Timing()
 
     @contextlib.asynccontextmanager
     async def exchange(
         self, prepared: Prepared, running: Any, *, only_end: bool
     ) -> AsyncIterator[AsyncIterator[Event]]:
-        yield self._events(prepared, running)
+        yield self._observed(self._events(prepared, running), running)
 
     async def with_bytes(self, artifacts: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
         return artifacts
 
     def retry_after_s(self, prepared: Prepared, running: Any) -> None:
         return None
+
+    async def _observed(
+        self, events: AsyncIterator[Event], running: RunningRequest
+    ) -> AsyncIterator[Event]:
+        async for event in events:
+            running.observe(event)
+            yield event
 
     async def _events(self, prepared: Prepared, running: RunningRequest) -> AsyncIterator[Event]:
         self.seen.append(prepared)
@@ -66,7 +75,7 @@ class Hand:
             yield Failed("w", error.code, error.message, error.param)
             return
         made = MAKERS.get(prepared.task.name, _text)(prepared.input)
-        yield Result("w", tuple(made), Timing())
+        yield Result("w", tuple(made), self.timing)
 
 
 def _pictures(given: Any) -> list[Artifact]:

@@ -16,7 +16,7 @@ from onebox.api.app import create_app
 from onebox.api.openai.batches import error_answer
 from onebox.bootstrap import Services
 from onebox.core.contracts import Entry, TaskDefaults
-from onebox.core.errors import ModelNotFound
+from onebox.core.errors import ModelNotAllowed, ModelNotFound
 from onebox.services.batches.batches import Batches
 from onebox.services.companions import Companions
 from onebox.services.database import Database, sqlite_url
@@ -26,6 +26,7 @@ from onebox.services.jobs.creation import create_jobs
 from onebox.services.metrics import Metrics
 from onebox.services.running import RunningRequests
 from onebox.services.uploads import create_uploads
+from onebox.services.usage.creation import create_usage
 from tests.unit.api.asking import USER, bounded
 from tests.unit.api.fakes import entry
 from tests.unit.api.hand import Hand
@@ -39,11 +40,19 @@ class Shelf:
     def __init__(self) -> None:
         self.gone = set[str]()
 
-    async def find(self, task: str, model: str | None, *, timeout_s: float | None = None) -> Entry:
+    async def find(
+        self, task: str, model: str | None, *, timeout_s: float | None = None, allowed: Any = None
+    ) -> Entry:
         name = model or f"the-{task}"
         if name in self.gone or name == "unknown":
             raise ModelNotFound(f"no model {name}", param="model")
-        return self._entry(name, task)
+        found = self._entry(name, task)
+        self.require_allowed(found, allowed)
+        return found
+
+    def require_allowed(self, found: Entry, allowed: Any, *, param: str = "model") -> None:
+        if allowed is not None and found.name not in allowed:
+            raise ModelNotAllowed(f"not {found.name}", param=param)
 
     async def named(self, model: str) -> Entry:
         """By its name, or by its hash, which is made of that."""
@@ -73,13 +82,22 @@ class Later:
     """The server. Use it in one event loop, inside of `running`."""
 
     def __init__(
-        self, services: Services, folder: Path, clock: Callable[[], float] = time.time
+        self,
+        services: Services,
+        folder: Path,
+        clock: Callable[[], float] = time.time,
+        **changes: Any,
     ) -> None:
         self.shelf, self.hand = Shelf(), Hand()
-        self._authenticator = services.authenticator
+        self._authenticator = services.access.authenticator
         catalogue: Any = self.shelf
         hand: Any = self.hand
         metrics = Metrics(lambda: [])
+        settings = services.settings.model_copy(
+            update={"data_dir": folder, "job_concurrency": 2, "max_body_bytes": 2**24, **changes}
+        )
+        self.database = Database(_empty_database(folder))
+        self.usage = create_usage(settings, self.database, metrics, services.access)
         inference = Inference(
             catalogue,
             Companions(catalogue),
@@ -89,11 +107,9 @@ class Later:
             TaskDefaults(20, 7.5),
             timeout_s=100,
             log_prompts=False,
+            gatekeeper=self.usage.gatekeeper,
+            ledger=self.usage.ledger,
         )
-        settings = services.settings.model_copy(
-            update={"data_dir": folder, "job_concurrency": 2, "max_body_bytes": 2**24}
-        )
-        self.database = Database(_empty_database(folder))
         uploads = create_uploads(settings, self.database)
         self.batches = Batches(
             self.database, uploads, max_line_bytes=2**20, job_ttl_days=7, clock=clock
@@ -109,7 +125,8 @@ class Later:
             hooks=(self.batches.line_changed,),
             changed=self.batches.jobs_changed,
         )
-        self.deferred = DeferredRequests(self.jobs.freezer, self.jobs.files)
+        find_caller = services.access.keys.index.caller
+        self.deferred = DeferredRequests(self.jobs.freezer, self.jobs.files, find_caller)
         self.jobs.add_executor("request", self.deferred)
         own = {
             "settings": settings,
@@ -119,6 +136,7 @@ class Later:
             "uploads": uploads,
             "batches": self.batches,
             "database": self.database,
+            "usage": self.usage,
         }
         self.app = _app_with(services, own)
         self.deferred.attach(self.app)
@@ -169,12 +187,14 @@ def with_server(
     folder: Path,
     use: Callable[[Later], Awaitable[T]],
     clock: Callable[[], float] = time.time,
+    **changes: Any,
 ) -> T:
-    """What comes of a use of it."""
+    """What comes of a use of it; `changes` are of its settings."""
     found: list[T] = []
 
     async def run() -> None:
-        later = Later(services, folder, clock)
+        later = Later(services, folder, clock, **changes)
+        await later.usage.start()
         await later.jobs.start()
         await later.batches.start()
         try:
@@ -183,6 +203,7 @@ def with_server(
         finally:
             await later.batches.close()
             await later.jobs.close()
+            await later.usage.close()
             later.database.close()
 
     asyncio.run(bounded(run()))

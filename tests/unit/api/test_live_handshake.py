@@ -67,7 +67,7 @@ def test_a_token_in_the_address_opens_nothing(app, name):
 
 
 def test_a_token_without_the_scope_is_forbidden(app, services):
-    empty = services.authenticator.sign("u", [], 60)
+    empty = services.access.authenticator.sign("u", [], 60)
     headers = [("authorization", f"Bearer {empty}")]
     assert handshake(app, PATH, headers=headers)[0] == 403
 

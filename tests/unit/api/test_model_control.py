@@ -46,7 +46,7 @@ def app(services, residency, control):
 
 
 def manager(services):
-    token = services.authenticator.sign("m", ["infer", "manage"], 60)
+    token = services.access.authenticator.sign("m", ["infer", "manage"], 60)
     return {"authorization": f"Bearer {token}"}
 
 

@@ -27,7 +27,7 @@ def enter(running, client_id, caller):
 
 
 def own(services):
-    return services.authenticator.authenticate(USER["authorization"]).id
+    return services.access.authenticator.authenticate(USER["authorization"]).id
 
 
 @pytest.mark.parametrize("name", ["mine-1", "a/b c", "cancel", "é%", "x" * 64])

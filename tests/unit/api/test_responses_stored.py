@@ -219,7 +219,7 @@ def test_only_a_response_in_the_background_is_cancelled(services):
 def test_an_input_that_is_too_large_to_be_stored_is_refused(services):
     picture = {"type": "input_image", "image_url": "data:," + "x" * MAX_STORED_BYTES}
     given = {"input": [{"role": "user", "content": [picture]}]}
-    caller = services.authenticator.authenticate(USER["authorization"])
+    caller = services.access.authenticator.authenticate(USER["authorization"])
     for store, error in ((True, PayloadTooLarge), (False, InvalidInput)):
         body = ResponsesRequest.model_validate({**given, "store": store})
         with pytest.raises(error) as caught:

@@ -72,7 +72,8 @@ def test_what_waits(app, running, admission):
 
 
 def test_a_caller_sees_its_own_requests_and_how_many_others_there_are(app, services, running):
-    mine = enter(running, "mine", services.authenticator.authenticate(USER["authorization"]).id)
+    user = services.access.authenticator.authenticate(USER["authorization"])
+    mine = enter(running, "mine", user.id)
     mine.observe(Started("wire"))
     mine.observe(Progress("wire", 3, 12))
     enter(running, "theirs", "key:other")

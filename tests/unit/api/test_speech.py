@@ -223,7 +223,8 @@ class Speakers(Models):
 
 
 def voices(services, query: str = ""):
-    app = create_app(dataclasses.replace(services, registry=Speakers()))
+    speakers = Speakers()
+    app = create_app(dataclasses.replace(services, registry=speakers, catalogue=speakers))
     return ask(app, "GET", f"{VOICES}{query}", ADMIN)
 
 

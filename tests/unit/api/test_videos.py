@@ -161,7 +161,7 @@ def test_a_picture_that_was_not_made(services, tmp_path):
 
 
 def test_a_picture_is_one_that_was_uploaded(services):
-    owner = services.authenticator.authenticate(USER["authorization"]).id
+    owner = services.access.authenticator.authenticate(USER["authorization"]).id
     stored = asyncio.run(
         services.uploads.create(io.BytesIO(PNG), filename="a.png", purpose="vision", caller=owner)
     )

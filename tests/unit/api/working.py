@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from onebox.api.app import create_app
 from onebox.bootstrap import Services
 from onebox.runtime.wire import Delta, Progress, Started
-from onebox.services.authenticator import Caller
+from onebox.services.access.caller import Caller
 from onebox.services.jobs.events import Update
 from onebox.services.jobs.ids import new_id
 from onebox.services.jobs.job import Job, JobEvent, JobNotFound, StoredArtifact

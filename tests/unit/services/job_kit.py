@@ -16,6 +16,7 @@ from onebox.services.jobs.artifacts import ArtifactFiles
 from onebox.services.jobs.job import Job, NewJob
 from onebox.services.jobs.store import JobStore
 from onebox.services.tables import METADATA
+from tests.support.clock import Clock
 
 TEST_URL = "ONEBOX_TEST_DATABASE_URL"
 # PostgreSQL too where one is reachable. Its tables are dropped!
@@ -42,14 +43,6 @@ def empty_url(backend: str, folder: Path, migrated_database: Path) -> str:
     return url
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 class Kit:
     """What a store is made of. `told` is what its hook saw."""
 
@@ -57,7 +50,7 @@ class Kit:
         self.folder = folder / "jobs"
         self.database = Database(url)
         self.files = ArtifactFiles(self.folder)
-        self.clock = Clock()
+        self.clock = Clock(1000.0)
         self.told: list[tuple[str, str]] = []
 
     def store(self, **changes: Any) -> JobStore:

@@ -53,7 +53,12 @@ class FakeCatalogue:
         self.entry = MODEL
 
     async def find(
-        self, task_name: str, model: str | None, *, timeout_s: float | None = None
+        self,
+        task_name: str,
+        model: str | None,
+        *,
+        timeout_s: float | None = None,
+        allowed: Any = None,
     ) -> Entry:
         return self.entry
 
@@ -107,7 +112,7 @@ class FakePool:
 
 
 class Kitchen:
-    def __init__(self, folder: Path, **limits: Any) -> None:
+    def __init__(self, folder: Path, tracing: Any = None, **limits: Any) -> None:
         self.folder = folder
         self.client = NotingClient(folder)
         self.pool = FakePool(self.client)
@@ -127,7 +132,7 @@ class Kitchen:
         self.inference = Inference(
             self.catalogue,
             Companions(self.catalogue),
-            Dispatch(self.pool, self.client.spool, self.admission, self.sizing),
+            Dispatch(self.pool, self.client.spool, self.admission, self.sizing, tracing),
             self.metrics,
             self.running,
             TaskDefaults(20, 7.5),

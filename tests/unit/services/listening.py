@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from onebox.core.results import Artifact, Timing
-from onebox.services.authenticator import Caller
+from onebox.services.access.caller import Caller
 from onebox.services.live_transcription import LiveOptions, LiveTranscription
 from onebox.services.request import Outcome
 
@@ -48,9 +48,9 @@ class Ears:
 
     async def prepare(self, task: str, given: Any, *, model: Any, caller: Any, options: Any) -> Any:
         assert (task, caller) == ("transcription", CALLER)
-        checked = SimpleNamespace(check=lambda request, entry: None)
         self.options.append(options)
-        return SimpleNamespace(input=given, entry=SimpleNamespace(name=model), task=checked)
+        entry = SimpleNamespace(name=model)
+        return SimpleNamespace(input=given, entry=entry, check=lambda: None)
 
     async def run(self, prepared: Any) -> Outcome:
         self.inputs.append(prepared.input)

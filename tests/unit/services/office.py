@@ -14,7 +14,7 @@ from onebox.core.errors import ModelNotFound
 from onebox.core.results import Artifact, Timing
 from onebox.core.settings import Settings
 from onebox.runtime.wire import Failed, Progress, Result, Started, Submit
-from onebox.services.authenticator import Caller
+from onebox.services.access.caller import Caller
 from onebox.services.database import Database, sqlite_url
 from onebox.services.jobs.creation import create_jobs
 from onebox.services.jobs.job import Job
@@ -44,7 +44,12 @@ class Shelf:
         raise ModelNotFound(f"no model {model}")
 
     async def find(
-        self, task_name: str, model: str | None, *, timeout_s: float | None = None
+        self,
+        task_name: str,
+        model: str | None,
+        *,
+        timeout_s: float | None = None,
+        allowed: Any = None,
     ) -> Entry:
         return await self.named(model or self.entries[0].name)
 

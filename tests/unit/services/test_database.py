@@ -140,7 +140,7 @@ def test_the_tables_can_be_made_by_postgresql_too():
         str(CreateTable(table).compile(dialect=postgresql.dialect()))
         for table in METADATA.sorted_tables
     ]
-    assert "BYTEA" in texts[0]
+    assert any("BYTEA" in text for text in texts)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")

@@ -24,7 +24,7 @@ from onebox.core.errors import (
 from onebox.core.plugins import TASKS
 from onebox.core.results import Artifact, Timing
 from onebox.runtime.wire import SPOOL_ABOVE_BYTES, Failed, Loading, Progress, Result, Started
-from onebox.services.authenticator import Caller
+from onebox.services.access.caller import Caller
 from onebox.services.request import Options
 from tests.unit.runtime.clients import run
 from tests.unit.services.kitchen import MODEL, FakeInput, FakeTask, Kitchen, ended_with, sent

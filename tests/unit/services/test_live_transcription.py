@@ -243,13 +243,13 @@ async def test_what_the_client_said_is_in_every_request():
 
 @in_loop
 async def test_what_a_model_cannot_do_is_known_before_the_first_sound():
-    def check(request: Any, entry: Any) -> None:
+    def check() -> None:
         raise InvalidInput("it knows English alone", param="language")
 
     ears = Ears(lambda s: SILENCE)
     live, _ = session(ears, language="de")
     prepared = await live.open()
-    prepared.task.check = check
+    prepared.check = check
     ears.prepare = lambda *args, **options: asyncio.sleep(0, prepared)
     with pytest.raises(InvalidInput):
         await live.open()

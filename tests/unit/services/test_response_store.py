@@ -14,20 +14,14 @@ from onebox.services.response_rows import (
     StoredResponse,
 )
 from onebox.services.response_store import DAY_S, PURGE_EVERY_S, ResponseStore
+from tests.support.clock import Clock
 
 NOTHING = Conversation()
 
 
-class Clock:
-    now = 1e9
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(1e9)
 
 
 @pytest.fixture

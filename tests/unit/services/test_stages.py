@@ -258,7 +258,7 @@ def test_a_time_limit_is_told_as_it_was_set_for_the_whole(kitchen: Kitchen) -> N
         second = await frame(kitchen, 1)
         late = Failed(second.id, "deadline_exceeded", "within 0.1 s", details={"timeout_s": 0.1})
         kitchen.client.answer(late)
-        with pytest.raises(DeadlineExceeded, match=r"did not finish within 60\.0 s") as caught:
+        with pytest.raises(DeadlineExceeded, match=r"did not finish within 60 s") as caught:
             await task
         assert caught.value.details == {"timeout_s": 60.0}
 

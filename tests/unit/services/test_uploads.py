@@ -12,20 +12,14 @@ from sqlalchemy import text
 from onebox.core.errors import FileNotFound, InvalidInput, StorageFull
 from onebox.services.database import Database, sqlite_url
 from onebox.services.uploads import DAY_S, EXPIRE_EVERY_S, Uploads
+from tests.support.clock import Clock
 
 COUNT = text("SELECT count(*) FROM uploaded_files")
 
 
-class Clock:
-    now = 1e9
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
 def clock():
-    return Clock()
+    return Clock(1e9)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import tomllib
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from onebox.setup import constraints, interpreter
+from onebox.setup.launch import TEST_EXTRAS
 
 ROOT = Path(__file__).resolve().parents[3]
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
@@ -33,7 +35,8 @@ def test_every_pin_is_exact() -> None:
 
 
 def test_every_requirement_is_pinned() -> None:
-    wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+    extras = [PROJECT["optional-dependencies"][extra] for extra in TEST_EXTRAS]
+    wanted = [*PROJECT["dependencies"], *itertools.chain(*extras)]
     pinned = {name_of(pin) for pin in constraints.pins(CONSTRAINTS)}
     assert {name_of(requirement) for requirement in wanted} <= pinned
 

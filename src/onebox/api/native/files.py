@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from onebox.api.deps import ServicesDep
 from onebox.api.ranged_file import RangedFile, told_file
 from onebox.api.routing import Route
+from onebox.services.files import FileStore
 
 router = APIRouter(route_class=Route, tags=["files"])
 
@@ -18,7 +19,12 @@ router = APIRouter(route_class=Route, tags=["files"])
     **told_file("The file."),
 )
 async def file(signed: str, services: ServicesDep) -> RangedFile:
-    stored = services.files.open(signed)
+    return signed_file(services.files, signed)
+
+
+def signed_file(files: FileStore, signed: str) -> RangedFile:
+    """Raises Unauthorized for what is no signature of a file that is there."""
+    stored = files.open(signed)
     return RangedFile(
         stored.path,
         media_type=stored.media_type,

@@ -50,7 +50,7 @@ class InferRequest(RequestOptions):
 
 class InferImage(BaseModel):
     base64: str = Field(description="PNG.")
-    seed: int
+    seed: int | None = Field(None, description="null where another server does not tell it.")
     width: int
     height: int
 
@@ -62,8 +62,8 @@ class InferResponse(BaseModel):
     processing_time: float = Field(description="Seconds.")
     prompt: str
     negative_prompt: str | None
-    num_inference_steps: int
-    guidance_scale: float
+    num_inference_steps: int | None = Field(description="null where another server chose it.")
+    guidance_scale: float | None = Field(description="null where another server chose it.")
 
 
 @router.post("/v1/infer", summary="Pictures from a prompt, as base64")
@@ -95,8 +95,6 @@ async def infer(
 def _response(body: InferRequest, outcome: Outcome) -> InferResponse:
     used = outcome.prepared.input
     assert isinstance(used, TextToImageInput)
-    assert used.steps is not None
-    assert used.guidance_scale is not None
     timing = outcome.timing
     return InferResponse(
         id=body.id,

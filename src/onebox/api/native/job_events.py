@@ -8,7 +8,7 @@ from typing import Any
 
 from onebox.api.native.job_answer import job_answer, progress_answer
 from onebox.api.sse import event
-from onebox.services.authenticator import Caller
+from onebox.services.access.caller import Caller
 from onebox.services.jobs.events import ENDS, Update
 from onebox.services.jobs.job import Job, State
 from onebox.services.jobs.jobs import Jobs

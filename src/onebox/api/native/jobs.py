@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from onebox.api.bodies import JSON, header_parameter
 from onebox.api.deps import CallerDep, ServicesDep
+from onebox.api.entering import count_task
 from onebox.api.job_options import IDEMPOTENCY, submission_of
 from onebox.api.native.job_answer import PATH, JobAnswer, job_answer, job_response
 from onebox.api.native.job_events import RESUME_HEADER, job_events
@@ -73,6 +74,7 @@ def _submission(requests: JobRequests) -> Callable[[Request], Coroutine[Any, Any
     async def submit(request: Request) -> Response:
         services: Services = request.app.state.services
         asked = await requests.read(request)
+        await count_task(request, asked.task.name)
         job = await services.jobs.submit_task(
             asked.task.name,
             asked.input,

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from onebox.api.deps import CallerDep, ServicesDep
+from onebox.api.model_lookup import look_up
 from onebox.api.options import MAX_TIMEOUT_S
 from onebox.api.routing import ManageRoute
 from onebox.api.sse import EVENT_STREAM, EventStream, event, wants_events
@@ -86,6 +87,7 @@ async def load(
     """`Accept: text/event-stream` gives `loading` events with a fraction, then `loaded` or
     `error`; before them `converting` events if the model is a pickle that nobody used yet.
     """
+    look_up(model, services, caller)
     entry = await services.catalogue.listed(model)
     progress = _progress(services, entry, caller.id, body.timeout_s if body else None)
     if wants_events(request):
@@ -111,7 +113,7 @@ async def unload(
     force = force or (body is not None and body.force)
     if force:
         caller.require("admin")
-    entry = services.registry.resolve(model)
+    entry = look_up(model, services, caller)
     was_loaded = await services.residency.unload(entry, force=force)
     return UnloadAnswer(id=model, was_loaded=was_loaded)
 

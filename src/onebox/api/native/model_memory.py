@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field, ValidationError
 
-from onebox.api.deps import ServicesDep
+from onebox.api.deps import CallerDep, ServicesDep
 from onebox.api.errors import located
+from onebox.api.model_lookup import look_up
 from onebox.api.routing import Route
 from onebox.core.contracts import Task
 from onebox.core.errors import InvalidInput
@@ -66,11 +67,12 @@ async def memory(
     model: str,
     request: Request,
     services: ServicesDep,
+    caller: CallerDep,
     task: Annotated[str | None, Query(description="Also the working memory of this task.")] = None,
     input: Annotated[str | None, Query(description="The task's input as a JSON object.")] = None,
 ) -> MemoryAnswer:
     """The fields of the task's input are further query parameters, or one JSON object, `input`."""
-    entry = services.registry.resolve(model)
+    entry = look_up(model, services, caller)
     work = None
     if task is not None:
         task_input = _task_input(task_named(task), request, input)

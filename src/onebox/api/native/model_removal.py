@@ -7,7 +7,8 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from onebox.api.deps import ServicesDep
+from onebox.api.deps import CallerDep, ServicesDep
+from onebox.api.model_lookup import look_up
 from onebox.api.routing import AdminRoute
 
 router = APIRouter(route_class=AdminRoute, tags=["models"])
@@ -21,8 +22,10 @@ class DeleteAnswer(BaseModel):
 
 
 @router.delete("/v1/models/{model:path}", summary="Unload a model, or remove its files")
-async def delete(model: str, services: ServicesDep, files: bool = False) -> DeleteAnswer:
+async def delete(
+    model: str, services: ServicesDep, caller: CallerDep, files: bool = False
+) -> DeleteAnswer:
     """`?files=true` removes it from the disk, wherever the model folders hold the same contents."""
-    entry = services.registry.resolve(model)
+    entry = look_up(model, services, caller)
     removed = await services.models.delete(entry, files=files)
     return DeleteAnswer(id=model, files_removed=removed)

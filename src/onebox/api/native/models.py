@@ -6,7 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from onebox.api.deps import ServicesDep
+from onebox.api.deps import CallerDep, ServicesDep
+from onebox.api.model_lookup import look_up
 from onebox.api.routing import Route
 from onebox.bootstrap import Services
 from onebox.core.contracts import Entry
@@ -17,8 +18,9 @@ router = APIRouter(route_class=Route, tags=["models"])
 
 
 @router.get("/v1/models", summary="All models")
-async def list_models(services: ServicesDep) -> dict[str, Any]:
-    entries = services.registry.entries()
+async def list_models(services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
+    """Those that this key may use."""
+    entries = services.catalogue.entries(caller.allowance.models)
     loaded = _loaded(services)
     return {
         "object": "list",
@@ -28,7 +30,7 @@ async def list_models(services: ServicesDep) -> dict[str, Any]:
                 "id": entry.sha256,
                 "name": entry.name,
                 "size": entry.size_bytes,
-                "path": entry.path,
+                "path": entry.path or None,
                 "extension": entry.extension,
             }
             for entry in entries
@@ -38,13 +40,13 @@ async def list_models(services: ServicesDep) -> dict[str, Any]:
 
 
 @router.get("/v1/models/{model:path}", summary="One model, by id, prefix, name or alias")
-async def get_model(model: str, services: ServicesDep) -> dict[str, Any]:
-    entry = services.registry.resolve(model)
+async def get_model(model: str, services: ServicesDep, caller: CallerDep) -> dict[str, Any]:
+    entry = look_up(model, services, caller)
     return {
         **_openai_model(entry, model, _loaded(services)),
         "name": entry.name,
         "size": entry.size_bytes,
-        "path": entry.path,
+        "path": entry.path or None,
         "extension": entry.extension,
     }
 
@@ -54,7 +56,8 @@ def _openai_model(entry: Entry, model_id: str, loaded: dict[str, int]) -> dict[s
         "id": model_id,
         "object": "model",
         "created": entry.created,
-        "owned_by": "onebox",
+        "owned_by": entry.upstream or "onebox",
+        "upstream": entry.upstream,
         "sha256": entry.sha256,
         "status": entry.status,
         "reason": entry.reason,

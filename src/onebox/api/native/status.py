@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from onebox import __version__
 from onebox.api.deps import ServicesDep
 from onebox.api.routing import Route
-from onebox.core.errors import WorkerUnready
+from onebox.core.errors import ShuttingDown, WorkerUnready
 
 router = APIRouter(route_class=Route, tags=["status"])
 
@@ -46,9 +46,16 @@ async def health() -> dict[str, str]:
 
 @router.get(
     "/ready",
-    summary="Whether models can run; 503 until a worker is up and what is preloaded is in",
+    summary="Whether models can run; 503 until a worker is up and what is preloaded is in, "
+    "and while the server drains",
 )
 async def ready(services: ServicesDep) -> dict[str, Any]:
+    if services.drain.begun:
+        raise ShuttingDown(
+            "the server is draining: it finishes what runs, and ends",
+            details={"reasons": ["draining"]},
+            retry_after_s=10,
+        )
     if not services.pool.ready():
         raise _unready("no worker is up", services.pool.reasons())
     if not services.preloader.ready():

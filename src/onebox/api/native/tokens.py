@@ -15,7 +15,7 @@ from onebox.api.routing import Route
 from onebox.bootstrap import Services
 from onebox.core.errors import InvalidInput
 from onebox.language.messages import MAX_MESSAGES, Text
-from onebox.services.authenticator import Caller
+from onebox.services.access.caller import Caller
 from onebox.tasks.tokens import DetokenizeInput, TokenizeInput
 
 router = APIRouter(route_class=Route, tags=["inference"])

@@ -138,7 +138,7 @@ async def create_batch(request: Request) -> Response:
     body = await read_json(request, BatchRequest)
     expires = body.output_expires_after
     batch = await services.batches.create(
-        caller=request.state.caller.id,
+        caller=request.state.caller,
         endpoint=body.endpoint,
         input_file_id=body.input_file_id,
         completion_window=body.completion_window,

@@ -168,12 +168,14 @@ def _format(given: GivenFormat | None) -> ResponseFormat:
 
 
 def _writer(prepared: Prepared, body: ChatRequest, tooling: Tooling) -> ChatChunks:
-    head = {
-        "id": _answer_id(prepared),
-        "object": "chat.completion.chunk",
-        "created": int(time.time()),
-        "model": prepared.entry.name,
-    }
+    def head() -> dict[str, Any]:
+        return {
+            "id": _answer_id(prepared),
+            "object": "chat.completion.chunk",
+            "created": int(time.time()),
+            "model": prepared.entry.name,
+        }
+
     return ChatChunks(
         head, choices=body.n or 1, include_usage=body.include_usage, legacy=tooling.legacy
     )

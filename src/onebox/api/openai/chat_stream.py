@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from onebox.api.openai.chat_answer import ChatResult, chat_finish, chat_logprobs
@@ -18,7 +19,12 @@ class ChatChunks(ChunkWriter):
     """`legacy`: calls are told in the old form, as `function_call`."""
 
     def __init__(
-        self, head: dict[str, Any], *, choices: int, include_usage: bool, legacy: bool
+        self,
+        head: Callable[[], dict[str, Any]],
+        *,
+        choices: int,
+        include_usage: bool,
+        legacy: bool,
     ) -> None:
         super().__init__(head, choices=choices, include_usage=include_usage)
         self._legacy = legacy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -89,13 +90,13 @@ async def complete(request: Request) -> Response:
         caller=request.state.caller,
         options=options_of(body, request),
     )
-    head = _head(prepared)
+    head = partial(_head, prepared)
     if body.stream:
         choices = len(body.prompt) * (body.n or 1)
         chunks = CompletionChunks(head, choices=choices, include_usage=body.include_usage)
         return EventStream(text_events(services.inference, prepared, chunks), request, failed=plain)
     outcome = await services.inference.run(prepared)
-    answer = completion(result_of(outcome, CompletionResult), head)
+    answer = completion(result_of(outcome, CompletionResult), head())
     return Response(msgspec.json.encode(answer), media_type=JSON)
 
 

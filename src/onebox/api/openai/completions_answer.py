@@ -24,7 +24,7 @@ NULL = b"null"
 class CompletionChoice(msgspec.Struct):
     index: int
     text: str
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "content_filter"]
     logprobs: list[ChosenToken] | None = None
 
 

@@ -185,7 +185,8 @@ def _facts(artifact: Artifact) -> dict[str, Any]:
 
 
 def _size(sized: Any) -> str:
-    return f"{sized.width}x{sized.height}"
+    """`auto` where another server chooses it."""
+    return f"{sized.width}x{sized.height}" if sized.width and sized.height else "auto"
 
 
 def _size_of(artifact: Artifact) -> str:
@@ -196,7 +197,11 @@ def _usage(prepared: Prepared, form: AnswerForm, artifacts: Sequence[Artifact]) 
     used: Any = prepared.input
     texts = [getattr(used, name, None) or "" for name in ("prompt", "negative_prompt")]
     words = sum(len(WORD.findall(text)) for text in texts)
-    seen = form.inputs * _squares(used.width, used.height) if form.inputs else 0
+    seen = 0
+    if form.inputs:
+        # Where another server chose the size, that is the one.
+        own = artifacts[0].meta
+        seen = form.inputs * _squares(used.width or own["width"], used.height or own["height"])
     drawn = sum(_squares(made.meta["width"], made.meta["height"]) for made in artifacts)
     return {
         "input_tokens": seen + words,

@@ -75,7 +75,7 @@ async def transcribe_live(websocket: WebSocket) -> None:
     caller = websocket.state.caller
     options = _options(websocket)
     live = LiveTranscription(services.inference, options, caller, _sender(websocket))
-    with services.live.enter(caller.id) as session:
+    with services.live.enter(caller.id, caller.allowance.max_concurrent) as session:
         prepared = await live.open()
         await websocket.accept(accepted_subprotocol(websocket))
         await _serve(websocket, live, session, _created(live, prepared, options))
@@ -154,7 +154,10 @@ async def _first_end(*works: Any) -> None:
 
 
 async def _read(websocket: WebSocket, live: LiveTranscription) -> None:
-    """Until the client leaves, which raises WebSocketDisconnect."""
+    """Until the client leaves, which raises WebSocketDisconnect. Raises Unauthorized when its key
+    has ended: a session is long enough to outlive it by hours.
+    """
+    keys = websocket.app.state.services.access.keys.index
     while True:
         try:
             async with asyncio.timeout(IDLE_S):
@@ -167,6 +170,7 @@ async def _read(websocket: WebSocket, live: LiveTranscription) -> None:
             ) from None
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message.get("code", 1005))
+        keys.caller(websocket.state.caller.id)
         if (sound := message.get("bytes")) is not None:
             _refuse_large(len(sound))
             await live.feed(sound)

@@ -25,6 +25,9 @@ INTERNAL = {
     "param": None,
 }
 
+# Why an answer is not complete.
+CUTS = {"length": "max_output_tokens", "content_filter": "content_filter"}
+
 
 class Answer:
     """Holds what was asked and what was written so far.
@@ -66,7 +69,8 @@ class Answer:
 
     def end(self, result: ChatResult) -> Iterator[Event]:
         """All was streamed; the events of the last item. Must be gone through to its end."""
-        is_cut = result.choices[0].finish_reason == "length"
+        reason = CUTS.get(result.choices[0].finish_reason)
+        is_cut = reason is not None
         self._status = "incomplete" if is_cut else "completed"
         yield from self.output.end(self._status)
         self._facts |= {
@@ -75,7 +79,7 @@ class Answer:
             "seed": result.seed,
         }
         if is_cut:
-            self._facts["incomplete_details"] = {"reason": "max_output_tokens"}
+            self._facts["incomplete_details"] = {"reason": reason}
         else:
             self._facts["completed_at"] = time.time()
 
@@ -106,6 +110,8 @@ class Answer:
             "created_at": self._created_at,
             "status": self._status,
             **self._asked,
+            # Another one may have taken over.
+            "model": self._turn.prepared.entry.name,
             **self._facts,
         }
 
@@ -124,7 +130,6 @@ def public_error(error: AppError) -> dict[str, Any]:
 def _asked(turn: Turn) -> dict[str, Any]:
     body, used = turn.body, turn.prepared.input
     return {
-        "model": turn.prepared.entry.name,
         "background": bool(body.background),
         "completed_at": None,
         "error": None,

@@ -19,7 +19,7 @@ from onebox.api.openai.responses_truncation import without_oldest
 from onebox.api.openai.text_fields import sampling_of
 from onebox.bootstrap import Services
 from onebox.core.errors import ContextOverflow, InvalidInput, PayloadTooLarge
-from onebox.services.authenticator import Caller
+from onebox.services.access.caller import Caller
 from onebox.services.request import Options, Prepared
 from onebox.services.response_rows import Conversation
 from onebox.tasks.chat import ChatInput

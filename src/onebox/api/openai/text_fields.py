@@ -9,7 +9,14 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from onebox.api.options import RequestOptions
 from onebox.core.errors import InvalidInput
-from onebox.language.sampling import MAX_BIASES, MAX_CHOICES, MAX_STOPS, Bias, Stop
+from onebox.language.sampling import (
+    MAX_BIASES,
+    MAX_CHOICES,
+    MAX_STOPS,
+    MIN_REPETITION_PENALTY,
+    Bias,
+    Stop,
+)
 
 # Fields that a text task takes under the same name.
 PASSED = (
@@ -67,7 +74,9 @@ class TextFields(RequestOptions):
     user: Any = None
     top_k: int | None = Field(None, ge=0, le=1_000_000)
     min_p: float | None = Field(None, ge=0, le=1, allow_inf_nan=False)
-    repetition_penalty: float | None = Field(None, gt=0, le=10, allow_inf_nan=False)
+    repetition_penalty: float | None = Field(
+        None, ge=MIN_REPETITION_PENALTY, le=10, allow_inf_nan=False
+    )
     ignore_eos: bool | None = None
     deterministic: bool | None = None
 

@@ -11,7 +11,7 @@ from onebox.services.request import Outcome
 # Less likely than this is not told apart; JSON has no word for minus infinity.
 LEAST_LOGPROB = -9999.0
 
-FinishReason = Literal["stop", "length", "tool_calls"]
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 ResultT = TypeVar("ResultT", bound="TextResult")
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -24,17 +25,24 @@ class ChunkWriter(ABC):
     The last chunk of the last choice waits for the result, and has the fingerprint.
 
     Args:
-        head: what all chunks begin with: id, object, created, model.
+        head: gives what all chunks begin with: id, object, created, model. Called with the first
+            one: until then another model may take over.
         choices: how many are written side by side.
         include_usage: a further chunk without choices holds it.
     """
 
-    def __init__(self, head: dict[str, Any], *, choices: int, include_usage: bool) -> None:
-        self._head = b"data: " + encode(head)[:-1] + b',"choices":['
+    def __init__(
+        self, head: Callable[[], dict[str, Any]], *, choices: int, include_usage: bool
+    ) -> None:
+        self._give_head = head
         self._tail = b'],"usage":null}\n\n' if include_usage else b"]}\n\n"
         self._include_usage = include_usage
         self._open = choices
         self._last: bytes | None = None
+
+    @cached_property
+    def _head(self) -> bytes:
+        return b"data: " + encode(self._give_head())[:-1] + b',"choices":['
 
     @abstractmethod
     def write(self, delta: dict[str, Any]) -> bytes:

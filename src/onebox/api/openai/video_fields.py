@@ -18,7 +18,7 @@ from onebox.api.picture_bodies import MAX_PICTURE_BYTES, load_pictures
 from onebox.bootstrap import Services
 from onebox.core.errors import InvalidInput
 from onebox.core.media import MediaRef
-from onebox.services.authenticator import Caller
+from onebox.services.access.caller import Caller
 from onebox.tasks.image_to_video import ImageToVideoInput
 from onebox.tasks.text_to_video import TextToVideoInput
 from onebox.tasks.video_input import VideoInput

@@ -31,7 +31,7 @@ from onebox.api.picture_bodies import picture_body, read_body
 from onebox.api.ranged_file import told_file
 from onebox.api.routing import StoreRoute
 from onebox.bootstrap import Services
-from onebox.services.authenticator import Caller
+from onebox.services.access.caller import Caller
 from onebox.services.database import Order
 from onebox.services.jobs.job import Job, JobNotFound
 from onebox.services.jobs.query import JobQuery

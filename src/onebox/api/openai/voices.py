@@ -7,7 +7,8 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from onebox.api.deps import ServicesDep
+from onebox.api.deps import CallerDep, ServicesDep
+from onebox.api.model_lookup import look_up
 from onebox.api.routing import OpenAIRoute
 from onebox.audio.synthesis.voices import default_names
 from onebox.core.contracts import Entry
@@ -37,22 +38,25 @@ class Voices(BaseModel):
 
 @router.get("/v1/audio/voices", summary="The voices of all models that speak, or of one")
 async def list_voices(
-    services: ServicesDep, model: Annotated[str | None, Query(max_length=512)] = None
+    services: ServicesDep,
+    caller: CallerDep,
+    model: Annotated[str | None, Query(max_length=512)] = None,
 ) -> Voices:
     if model is None:
         entries = [
             entry
-            for entry in services.registry.entries()
+            for entry in services.catalogue.entries(caller.allowance.models)
             if TASK in entry.tasks and entry.status != "broken"
         ]
     else:
-        entries = [services.registry.resolve(model)]
+        entries = [look_up(model, services, caller)]
         require_task(entries[0], TASK)
     return Voices(data=[voice for entry in entries for voice in _voices(entry)])
 
 
 def _voices(entry: Entry) -> list[Voice]:
-    known = entry.facts["voices"]
+    # Those of another server it would have to tell.
+    known = entry.facts.get("voices", [])
     others = default_names([voice["id"] for voice in known])
     return [
         Voice(

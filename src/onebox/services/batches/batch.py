@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from onebox.core.errors import RequestNotFound
+from onebox.services.access.caller import Allowance
 
 PREFIX = "batch"
 State = Literal[
@@ -37,6 +38,8 @@ class Batch:
         times: when it came into a state, by "<state>_at".
         errors: why nothing of the file could be used: {"code", "message", "param", "line"} each.
         output_lifetime_s: seconds that its files are kept; None for the server's time.
+        allowance: what its caller could take when it was made, if that was bounded; that of a
+            stored key is looked up.
     """
 
     id: str
@@ -56,3 +59,4 @@ class Batch:
     metadata: dict[str, str] | None = None
     errors: list[dict[str, Any]] | None = None
     output_lifetime_s: int | None = None
+    allowance: Allowance | None = None

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from onebox.core.errors import FileNotFound, InvalidInput, QueueFull
 from onebox.core.settings import Settings
 from onebox.core.units import DAY_S
-from onebox.services.authenticator import Caller
+from onebox.services.access.caller import UNLIMITED, Caller
 from onebox.services.batches import rows
 from onebox.services.batches.batch import PREFIX, Batch, BatchNotFound
 from onebox.services.batches.course import Course, Parts
@@ -102,7 +102,7 @@ class Batches:
     async def create(
         self,
         *,
-        caller: str,
+        caller: Caller,
         endpoint: str,
         input_file_id: str,
         completion_window: str,
@@ -113,11 +113,12 @@ class Batches:
         QueueFull.
         """
         window_s = self._window_s(completion_window)
-        await self._require_file(input_file_id, caller)
+        await self._require_file(input_file_id, caller.id)
         now = self._clock()
         batch = Batch(
             id=new_id(PREFIX),
-            caller=caller,
+            caller=caller.id,
+            allowance=None if caller.allowance == UNLIMITED else caller.allowance,
             endpoint=endpoint,
             completion_window=completion_window,
             input_file_id=input_file_id,

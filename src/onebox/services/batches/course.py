@@ -15,7 +15,7 @@ import msgspec
 import structlog
 
 from onebox.core.errors import AppError, FileNotFound, QueueFull, StorageFull
-from onebox.services.authenticator import Caller
+from onebox.services.access.caller import UNLIMITED, Caller
 from onebox.services.batches import rows
 from onebox.services.batches.asked import asked_of
 from onebox.services.batches.batch import Batch, State
@@ -167,7 +167,7 @@ class Course:
                 max_bytes=parts.max_line_bytes,
             )
             request_id = f"{batch.id}-{line.number}"
-            return await parts.deferred.record(asked, batch.caller, request_id)
+            return await parts.deferred.record(asked, self._caller(batch), request_id)
         except AppError as error:
             return Refusal(error.code, error.message, error.param, UNKNOWN_STATUS)
 
@@ -247,7 +247,7 @@ class Course:
         return await self._parts.database.read(lambda c: rows.load(c, self.batch_id, None))
 
     def _caller(self, batch: Batch) -> Caller:
-        return Caller(batch.caller, SCOPES)
+        return Caller(batch.caller, SCOPES, batch.allowance or UNLIMITED)
 
 
 def _skip(lines: Iterator[Line], count: int) -> None:

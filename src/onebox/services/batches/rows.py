@@ -10,12 +10,18 @@ import msgspec
 from sqlalchemy import Connection, insert, select, update
 from sqlalchemy.engine import Row
 
+from onebox.services.access.caller import Allowance
 from onebox.services.batches.batch import ACTIVE, Batch, BatchNotFound, State
 from onebox.services.jobs.job import Job
 from onebox.services.tables import BATCHES
 
-# Fields that are JSON in a row.
-JSON_FIELDS = frozenset({"times", "metadata", "errors"})
+# Fields that are JSON in a row, and their types.
+JSON_FIELDS: dict[str, Any] = {
+    "times": dict[str, float],
+    "metadata": dict[str, str],
+    "errors": list[dict[str, Any]],
+    "allowance": Allowance,
+}
 
 
 def add(connection: Connection, batch: Batch) -> None:
@@ -109,7 +115,7 @@ def _values(fields: dict[str, Any]) -> dict[str, Any]:
 
 def _batch_of(row: Row[Any]) -> Batch:
     values = row._asdict()
-    for name in JSON_FIELDS:
+    for name, kind in JSON_FIELDS.items():
         if values[name] is not None:
-            values[name] = msgspec.json.decode(values[name])
+            values[name] = msgspec.json.decode(values[name], type=kind)
     return Batch(**values)

@@ -62,9 +62,9 @@ def create_jobs(
         return runner.live(job_id)
 
     updates = Updates(store, live, changed)
-    attempts = Attempts(store, files, updates, executors, ended=metrics.job_ended)
+    attempts = Attempts(store, files, updates, executors, ended=metrics.jobs.ended)
     runner = Runner(attempts, updates, concurrency=settings.job_concurrency, wait_ready=wait_ready)
-    metrics.count_jobs(runner.counts)
+    metrics.jobs.count(runner.counts)
     return Jobs(
         store,
         Retention(store, database, files),
@@ -74,5 +74,5 @@ def create_jobs(
         updates,
         runner,
         executors,
-        ended=metrics.job_ended,
+        ended=metrics.jobs.ended,
     )

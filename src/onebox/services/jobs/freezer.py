@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from onebox.core.contracts import Entry
 from onebox.core.errors import ModelBusy, ModelNotFound, TaskNotSupported
+from onebox.core.logs import current_origin
 from onebox.core.plugins import TASKS
 from onebox.services.catalogue import Catalogue
 from onebox.services.jobs.job import Job
@@ -42,10 +43,9 @@ class Freezer:
         Raises ModelNotFound, ModelBusy, and what the task finds wrong with the request: nobody is
         to learn that from a job that failed hours later.
         """
-        task = prepared.task
         # What another task is to bring first is not there yet.
-        if task.before(prepared.input, prepared.entry) is None:
-            task.check(prepared.input, prepared.entry)
+        if prepared.before() is None:
+            prepared.check()
         return TaskWork(
             task=prepared.task.name,
             model=await self._weights(prepared.entry),
@@ -53,6 +53,7 @@ class Freezer:
             companions={
                 slot: await self._weights(entry) for slot, entry in prepared.companions.items()
             },
+            origin=current_origin(),
         )
 
     async def restore(self, work: TaskWork, job: Job, live: Live, *, number: int = 0) -> Prepared:
@@ -82,15 +83,21 @@ class Freezer:
                 slot: await self._exact(weights) for slot, weights in work.companions.items()
             },
             follow=live.follow,
+            job_id=job.id,
         )
 
     async def _weights(self, entry: Entry) -> Weights:
+        if entry.upstream is not None:
+            # What lies there has no hash that could be known here.
+            return Weights(entry.name, "")
         entry = await self._identified(entry)
         assert entry.sha256 is not None
         return Weights(entry.name, entry.sha256)
 
     async def _exact(self, weights: Weights) -> Entry:
         """The checkpoint with these contents, whatever it is called now."""
+        if not weights.sha256:
+            return await self._remote(weights)
         try:
             entry = await self._catalogue.named(weights.sha256)
         except ModelNotFound:
@@ -98,6 +105,12 @@ class Freezer:
             entry = await self._by_name(weights)
         entry = await self._identified(entry)
         if entry.sha256 != weights.sha256:
+            raise _gone(weights)
+        return entry
+
+    async def _remote(self, weights: Weights) -> Entry:
+        entry = await self._by_name(weights)
+        if entry.upstream is None:
             raise _gone(weights)
         return entry
 
@@ -121,15 +134,19 @@ class Freezer:
 
 def previews_of(prepared: Prepared) -> dict[str, int]:
     """What is added to its input when it becomes a job, which can be looked at while it runs."""
+    if prepared.entry.upstream is not None:
+        # Not every server knows them.
+        return {}
     asked = prepared.input
     left_out = type(asked).model_fields.keys() - asked.model_fields_set
     return {name: count for name, count in PREVIEWS.items() if name in left_out}
 
 
 def _gone(weights: Weights) -> ModelNotFound:
+    contents = f" with the SHA-256 {weights.sha256}" if weights.sha256 else " of another server"
     return ModelNotFound(
-        f"the job was submitted for {weights.name} with the SHA-256 {weights.sha256}, "
+        f"the job was submitted for {weights.name}{contents}, "
         "and that is no longer there; put it back, or submit the job again",
         param="model",
-        details={"model": weights.name, "sha256": weights.sha256},
+        details={"model": weights.name, "sha256": weights.sha256 or None},
     )

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from onebox.core.plugins import TASKS
-from onebox.services.authenticator import Caller
+from onebox.services.access.caller import Caller
 from onebox.services.inference import Inference
 from onebox.services.jobs.artifacts import ArtifactFiles
 from onebox.services.jobs.attempts import Executor
@@ -134,7 +134,7 @@ class Jobs:
             model=work.model.name,
             work=data,
             surface=submission.surface,
-            model_sha256=work.model.sha256,
+            model_sha256=work.model.sha256 or None,
             priority=options.priority,
             public=submission.public(prepared.input),
             webhook_url=submission.webhook_url,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Mapping, Sequence
 
 import structlog
@@ -13,6 +12,7 @@ from onebox.services.jobs import rows
 from onebox.services.jobs.artifacts import ArtifactFiles
 from onebox.services.jobs.job import Job
 from onebox.services.jobs.store import CHUNK, JobStore
+from onebox.services.loops import stop_loop
 
 log = structlog.get_logger(__name__)
 
@@ -47,9 +47,7 @@ class Retention:
 
     async def close(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            await stop_loop(self._task)
 
     async def sweep(self, folders: Sequence[str]) -> None:
         """Delete in these job folders what no row names, and those that have no row."""

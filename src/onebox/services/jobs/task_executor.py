@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
+from onebox.core.logs import work_for
 from onebox.core.results import Artifact
 from onebox.services.inference import Inference
 from onebox.services.jobs.artifacts import ArtifactFiles
@@ -33,6 +34,8 @@ class TaskExecutor:
 
     async def run(self, job: Job, live: Live) -> Sequence[Artifact]:
         """The results, each with its bytes. Raises the AppError that the attempt ended in."""
-        prepared = await self._freezer.restore(await task_work(job, self._files), job, live)
+        work = await task_work(job, self._files)
+        work_for(work.origin)
+        prepared = await self._freezer.restore(work, job, live)
         outcome = await self._inference.run(prepared)
         return outcome.artifacts

@@ -10,6 +10,8 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel
 
+from onebox.core.logs import Origin
+
 # Smaller ones stay among the values: a file of their own would cost more than they do.
 INLINE_BYTES = 4096
 BLOB = 1
@@ -31,12 +33,14 @@ class TaskWork(msgspec.Struct, frozen=True):
     Attributes:
         input: fields of the task's resolved input; models in it as their fields.
         companions: the further checkpoints, by slot.
+        origin: the request that it came with, for the log.
     """
 
     task: str
     model: Weights
     input: dict[str, Any]
     companions: dict[str, Weights] = {}
+    origin: Origin = Origin()
 
     def pack(self) -> tuple[bytes, Blobs]:
         """What `unpack` takes: `Job.work`, and the blobs by name. For any thread."""
