@@ -6,7 +6,9 @@ import gc
 import pytest
 
 from onebox.core.errors import InsufficientCredits, QuotaExceeded
+from onebox.core.plugins import TASKS, load_plugins
 from onebox.core.units import DAY_S
+from onebox.services.usage.task_units import TAKEN
 from tests.unit.services.callers import caller
 from tests.unit.services.counting import NOON, Books, in_loop, used
 from tests.unit.services.job_kit import new
@@ -28,7 +30,7 @@ def test_a_quota_that_is_used_up_is_told_with_its_numbers_and_its_end(kit):
     books, who = Books(kit.database), caller(daily={"pictures": 2})
     books.record(pictures=2)
     with pytest.raises(QuotaExceeded) as caught:
-        ask(books, who)
+        ask(books, who, "text-to-image")
     error = caught.value
     assert error.message.startswith("2 of 2 pictures of this day are used; more can be had from")
     assert "2026-11-23 00:00 UTC" in error.message
@@ -37,6 +39,33 @@ def test_a_quota_that_is_used_up_is_told_with_its_numbers_and_its_end(kit):
         "resets_at": int(MIDNIGHT),
     }
     assert (error.retry_after_s, error.should_retry) == (DAY_S / 2, False)
+
+
+@pytest.mark.parametrize(
+    ("unit", "bound", "free"),
+    [
+        ("pictures", ["text-to-image", "upscale", "try-on"], ["chat", "speech", "text-to-video"]),
+        ("completion_tokens", ["chat", "completion"], ["text-to-image", "transcription"]),
+        ("audio_seconds", ["speech", "transcription"], ["chat", "cutout"]),
+        ("video_seconds", ["text-to-video", "image-to-video"], ["embeddings", "inpainting"]),
+        ("requests", ["chat", "text-to-image", "speech"], []),
+        ("device_seconds", ["rerank", "variations", "text-to-video"], []),
+    ],
+)
+def test_a_quota_binds_what_can_take_of_its_unit_and_what_nobody_knows(kit, unit, bound, free):
+    books, who = Books(kit.database), caller(daily={unit: 2})
+    books.record(**{unit: 2})
+    for task in free:
+        assert ask(books, who, task) is not None
+    for task in [*bound, "a-plugin-s"]:
+        with pytest.raises(QuotaExceeded):
+            ask(books, who, task)
+
+
+def test_every_task_says_which_units_it_takes():
+    load_plugins()
+    counted = {name for name, task in TASKS.items() if task.is_counted}
+    assert {name for name in counted if TASKS[name].__module__.startswith("onebox.")} == set(TAKEN)
 
 
 def test_a_quota_is_free_again_at_midnight_and_on_the_first(kit):
@@ -70,7 +99,7 @@ def test_a_server_has_quotas_for_all_who_have_none_of_their_own(kit):
     assert ask(books, caller("key:2", daily={"requests": 10})) is not None
     books.record(caller="key:2", pictures=1)
     with pytest.raises(QuotaExceeded, match=r"5 of 5 pictures of this month"):
-        ask(books, caller("key:2", daily={"requests": 10}))
+        ask(books, caller("key:2", daily={"requests": 10}), "text-to-image")
 
 
 def test_what_others_use_counts_for_nobody_else(kit):
@@ -81,7 +110,7 @@ def test_what_others_use_counts_for_nobody_else(kit):
 
 def test_a_quota_of_nothing_lets_nothing_through(kit):
     with pytest.raises(QuotaExceeded):
-        ask(Books(kit.database), caller(daily={"video_seconds": 0}))
+        ask(Books(kit.database), caller(daily={"video_seconds": 0}), "text-to-video")
 
 
 def test_requests_that_run_count_before_they_have_ended(kit):

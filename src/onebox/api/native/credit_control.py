@@ -55,6 +55,7 @@ async def list_balances(
         Query(max_length=MAX_NAME_CHARS, description="The last `key` of the page before."),
     ] = None,
 ) -> CreditPage:
+    await services.usage.ledger.flush()
     found, has_more = await services.usage.credits.page(after=after, limit=limit)
     return CreditPage(
         data=[balance_answer(balance) for balance in found],
@@ -70,6 +71,8 @@ async def change_credits(key_id: str, body: CreditRequest, services: ServicesDep
     another caller as `/v1/usage` tells of it.
     """
     caller = await existing_caller(key_id, services.access.keys)
+    # What ended before is charged before.
+    await services.usage.ledger.flush()
     if body.add is not None:
         return balance_answer(await services.usage.credits.add(caller, body.add))
     assert body.set is not None

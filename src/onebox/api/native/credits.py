@@ -42,6 +42,8 @@ class CreditAnswer(CreditBalance):
 async def get_credits(services: ServicesDep, caller: CallerDep, key: Text = None) -> CreditAnswer:
     """Your own; with the scope `admin`, that of any `key`."""
     asked = caller.id if key is None else whose(caller, key) or caller.id
+    # What has just ended is charged first.
+    await services.usage.ledger.flush()
     balance, changes = await services.usage.credits.balance(asked)
     return CreditAnswer(
         **balance_answer(balance).model_dump(), changes=[_change(change) for change in changes]

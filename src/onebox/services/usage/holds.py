@@ -63,14 +63,14 @@ class Holds:
 
     Args:
         clock: any seconds that only go up.
-        first: what a request to a model is taken to need while no such one has ended; by default
+        first: what a request of a task and model is taken to need while none has ended; by default
             nothing else than that it is one.
     """
 
     def __init__(
         self,
         clock: Callable[[], float] = time.monotonic,
-        first: Callable[[str], Amounts] | None = None,
+        first: Callable[[str, str], Amounts] | None = None,
     ) -> None:
         self._clock = clock
         self._first = first
@@ -101,7 +101,7 @@ class Holds:
         """Of that model, or of the last one that did such a task; else of a first one."""
         found = self._usual.get((task, model)) or self._usual_of_task.get(task)
         if found is None:
-            return Amounts(requests=1) if self._first is None else self._first(model)
+            return Amounts(requests=1) if self._first is None else self._first(task, model)
         return found
 
     def learn(self, usage: Usage) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from onebox.core.usage_units import COUNTED
+from onebox.services.usage.task_units import counted_of
 from onebox.services.usage.usage import Amounts, Usage
 
 
@@ -31,11 +31,11 @@ class Prices:
             return usage
         return msgspec.structs.replace(usage, amounts=amounts)
 
-    def first(self, model: str) -> Amounts:
+    def first(self, task: str, model: str) -> Amounts:
         """What a request is taken to need while nobody knows what such a one takes: one of each
-        unit.
+        unit of the task.
         """
-        return self._charged(Amounts(**dict.fromkeys(COUNTED, 1.0)), model)
+        return self._charged(Amounts(**dict.fromkeys(counted_of(task), 1.0)), model)
 
     def _charged(self, amounts: Amounts, model: str) -> Amounts:
         prices = self._general

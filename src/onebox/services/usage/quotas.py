@@ -10,6 +10,7 @@ from onebox.core.errors import InsufficientCredits, QuotaExceeded
 from onebox.services.access.caller import Caller
 from onebox.services.usage.credits import Credits
 from onebox.services.usage.holds import Hold, Holds
+from onebox.services.usage.task_units import units_of
 from onebox.services.usage.totals import Period, Totals
 from onebox.services.usage.usage import Amounts
 
@@ -43,7 +44,9 @@ class Quotas:
 
     def hold(self, caller: Caller, task: str, model: str) -> Hold | None:
         """What a new request will take, set aside until it has ended; None for whom nothing is
-        bounded. Raises QuotaExceeded, InsufficientCredits.
+        bounded. Only bounds of what the task takes can refuse it.
+
+        Raises QuotaExceeded, InsufficientCredits.
         """
         left = self._credits.left(caller.id)
         limits = {period: self._limits(caller, period) for period in get_args(Period)}
@@ -51,7 +54,8 @@ class Quotas:
             return None
         held = self._holds.held(caller.id)
         for period, bounds in limits.items():
-            self._check_quota(caller.id, period, bounds, held)
+            taken = {unit: bounds[unit] for unit in bounds if unit in units_of(task)}
+            self._check_quota(caller.id, period, taken, held)
         if left is not None:
             _check_credits(left, held.credits)
         return self._holds.hold(caller.id, task, model)
