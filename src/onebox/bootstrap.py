@@ -14,6 +14,7 @@ from onebox.core.default_aliases import DEFAULT_ALIASES
 from onebox.core.media import Spool
 from onebox.core.plugins import load_plugins
 from onebox.core.settings import Settings
+from onebox.core.structs import learn_structs
 from onebox.registry.hash_store import HashStore
 from onebox.registry.registry import Registry
 from onebox.runtime.clients import create_client
@@ -142,6 +143,7 @@ def build_services(settings: Settings, *, may_make_key: bool = False) -> Service
     `may_make_key`: see `generated_key`.
     """
     load_plugins()
+    learn_structs()
     tracing = create_tracing(settings)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     lock = lock_data_dir(settings.data_dir)

@@ -15,6 +15,8 @@ from onebox.services.database import Order
 from onebox.services.tables import API_KEY_CHANGES, API_KEYS
 
 _keys = API_KEYS.c
+# Made here, for threads may not be the first to decode a dataclass (core/structs.py).
+_allowance = msgspec.json.Decoder(Allowance)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,7 @@ def _key(row: Any) -> StoredKey:
         prefix=row.prefix,
         digest=row.digest,
         scopes=SCOPES & frozenset(row.scopes.split()),
-        allowance=msgspec.json.decode(row.allowance, type=Allowance),
+        allowance=_allowance.decode(row.allowance),
         created_at=row.created_at,
         previous_digest=row.previous_digest,
         previous_until=row.previous_until,
