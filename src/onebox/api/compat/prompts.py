@@ -67,7 +67,7 @@ def stream_parameter() -> dict[str, Any]:
 
 def prompt_responses() -> dict[str, Any]:
     """What the API's pages say of events beside the JSON."""
-    return {"content": {EVENT_STREAM: {"schema": {"type": "string"}}}}
+    return {"content": {EVENT_STREAM: {}}}
 
 
 async def answer_prompt(request: Request) -> Response:
