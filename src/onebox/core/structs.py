@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -21,7 +22,8 @@ def learn_structs() -> None:
             msgspec.msgpack.Decoder(cls)
 
 
-def _subclasses(cls: type) -> Iterator[type]:
-    for found in cls.__subclasses__():
-        yield found
-        yield from _subclasses(found)
+def _subclasses(cls: type[Any]) -> Iterator[type[Any]]:
+    found: list[type[Any]] = cls.__subclasses__()
+    for one in found:
+        yield one
+        yield from _subclasses(one)
