@@ -9,7 +9,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from onebox.core.errors import BackendUnavailable
-from onebox.services.hooks.verification import ON_THEIR_WAY, Verification
+from onebox.services.hooks.shared_calls import ON_THEIR_WAY
+from onebox.services.hooks.verification import Verification
 from tests.support import backend as replies
 from tests.support.backend import Backend, BlackHole, Reply, closed_port, moved, said
 from tests.unit.services.asking_backend import (

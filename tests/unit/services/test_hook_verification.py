@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from onebox.services.hooks.verification import ON_THEIR_WAY, Verification
+from onebox.services.hooks.shared_calls import ON_THEIR_WAY
+from onebox.services.hooks.verification import Verification
 from tests.support import backend as replies
 from tests.support.backend import Backend, Reply, said
 from tests.unit.services.asking_backend import (

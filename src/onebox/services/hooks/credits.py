@@ -11,11 +11,14 @@ from onebox.services.access.caller import Caller
 from onebox.services.hooks.answers import Credit
 from onebox.services.hooks.backend import Asked, Backend, NoAnswer
 from onebox.services.hooks.shapes import CreditShape, OwnCredits, Wanted, named_by_backend
-from onebox.services.hooks.shared_calls import Memory, SharedCalls, TooManyCalls
-
-REMEMBERED = 10_000
-ON_THEIR_WAY = 256
-BUSY_RETRY_S = 1.0
+from onebox.services.hooks.shared_calls import (
+    BUSY_RETRY_S,
+    ON_THEIR_WAY,
+    REMEMBERED,
+    Memory,
+    SharedCalls,
+    TooManyCalls,
+)
 
 
 class CreditCheck:

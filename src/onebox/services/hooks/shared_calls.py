@@ -9,6 +9,11 @@ from collections.abc import Callable, Coroutine, Hashable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+# Of each hook: answers that are remembered, and questions that may be on their way.
+REMEMBERED = 10_000
+ON_THEIR_WAY = 256
+BUSY_RETRY_S = 1.0
+
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 

@@ -13,11 +13,15 @@ from onebox.services.access.keys.index import digest_of
 from onebox.services.hooks.answers import DEFAULT_SCOPES, PREFIX
 from onebox.services.hooks.backend import Asked, Backend, NoAnswer
 from onebox.services.hooks.shapes import OwnVerify, Sent, VerifyShape, unnamed
-from onebox.services.hooks.shared_calls import Memory, SharedCalls, TooManyCalls
+from onebox.services.hooks.shared_calls import (
+    BUSY_RETRY_S,
+    ON_THEIR_WAY,
+    REMEMBERED,
+    Memory,
+    SharedCalls,
+    TooManyCalls,
+)
 
-REMEMBERED = 10_000
-ON_THEIR_WAY = 256
-BUSY_RETRY_S = 1.0
 # How long it is remembered that a token was good, though the backend is asked anew.
 SEEN_S = 3600.0
 # Anything else could not be sent in a header as it is.
