@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from onebox.services.access.limits.rules import RouteClass
+from onebox.services.task_kinds import TASKS
 
 # What a POST to these makes, and to what lies below them.
 POSTS: Mapping[str, RouteClass] = {
@@ -37,27 +38,6 @@ POSTS: Mapping[str, RouteClass] = {
     "/api/stt": "audio",
     "/v1/videos": "video",
     "/api/video": "video",
-}
-TASKS: Mapping[str, RouteClass] = {
-    "chat": "text",
-    "completion": "text",
-    "embeddings": "text",
-    "rerank": "text",
-    "similarity": "text",
-    "tokenize": "text",
-    "detokenize": "text",
-    "text-to-image": "images",
-    "image-to-image": "images",
-    "inpainting": "images",
-    "variations": "images",
-    "upscale": "images",
-    "background": "images",
-    "cutout": "images",
-    "try-on": "images",
-    "speech": "audio",
-    "transcription": "audio",
-    "text-to-video": "video",
-    "image-to-video": "video",
 }
 TASK_PREFIX = "/v1/tasks/"
 HEALTH = frozenset({"/health", "/v1/health", "/healthz", "/ready", "/metrics"})

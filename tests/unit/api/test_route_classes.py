@@ -6,11 +6,12 @@ import pytest
 
 from onebox.api.compat.families import create_routers
 from onebox.api.live_routing import LiveRoute
-from onebox.api.route_classes import TASK_PREFIX, TASKS, route_class_of, task_class_of
+from onebox.api.route_classes import TASK_PREFIX, route_class_of, task_class_of
 from onebox.api.routing import PUBLIC_PATHS, Route
 from onebox.core.plugins import TASKS as TABLE
 from onebox.core.settings_compat import FAMILIES
 from onebox.services.access.limits.rules import ROUTE_CLASSES
+from onebox.services.task_kinds import TASKS
 from tests.unit.api.asking import every_route
 
 # POSTs that make no model work.

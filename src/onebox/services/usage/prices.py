@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from onebox.services.usage.task_units import counted_of
+from onebox.services.usage.task_units import units_of
 from onebox.services.usage.usage import Amounts, Usage
 
 
@@ -35,7 +35,8 @@ class Prices:
         """What a request is taken to need while nobody knows what such a one takes: one of each
         unit of the task.
         """
-        return self._charged(Amounts(**dict.fromkeys(counted_of(task), 1.0)), model)
+        one_of_each = dict.fromkeys(units_of(task) - {"credits"}, 1.0)
+        return self._charged(Amounts(**one_of_each), model)
 
     def _charged(self, amounts: Amounts, model: str) -> Amounts:
         prices = self._general
