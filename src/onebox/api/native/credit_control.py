@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field, model_validator
 
-from onebox.api.deps import ServicesDep
+from onebox.api.deps import ServicesDep, UsageDep
 from onebox.api.native.credits import PATH, CreditBalance, balance_answer
 from onebox.api.routing import AdminRoute
 from onebox.services.usage.credits import MAX_CREDITS
@@ -48,15 +48,14 @@ class CreditRequest(BaseModel, extra="forbid"):
 
 @router.get(f"{PATH}/balances", summary="All keys that need credits")
 async def list_balances(
-    services: ServicesDep,
+    usage: UsageDep,
     limit: Annotated[int, Query(ge=1, le=MAX_BALANCES)] = 100,
     after: Annotated[
         str | None,
         Query(max_length=MAX_NAME_CHARS, description="The last `key` of the page before."),
     ] = None,
 ) -> CreditPage:
-    await services.usage.ledger.flush()
-    found, has_more = await services.usage.credits.page(after=after, limit=limit)
+    found, has_more = await usage.credits.page(after=after, limit=limit)
     return CreditPage(
         data=[balance_answer(balance) for balance in found],
         first_id=found[0].caller if found else None,
@@ -66,21 +65,21 @@ async def list_balances(
 
 
 @router.post(OF_KEY, summary="Change what is left for a key")
-async def change_credits(key_id: str, body: CreditRequest, services: ServicesDep) -> CreditBalance:
+async def change_credits(
+    key_id: str, body: CreditRequest, services: ServicesDep, usage: UsageDep
+) -> CreditBalance:
     """A key that had none before needs credits from now on. `key_id`: the id of a stored key, or
     another caller as `/v1/usage` tells of it.
     """
     caller = await existing_caller(key_id, services.access.keys)
-    # What ended before is charged before.
-    await services.usage.ledger.flush()
     if body.add is not None:
-        return balance_answer(await services.usage.credits.add(caller, body.add))
+        return balance_answer(await usage.credits.add(caller, body.add))
     assert body.set is not None
-    return balance_answer(await services.usage.credits.set(caller, body.set))
+    return balance_answer(await usage.credits.set(caller, body.set))
 
 
 @router.delete(OF_KEY, summary="Let a key do without credits")
-async def remove_credits(key_id: str, services: ServicesDep) -> CreditBalance:
+async def remove_credits(key_id: str, services: ServicesDep, usage: UsageDep) -> CreditBalance:
     return balance_answer(
-        await services.usage.credits.remove(await existing_caller(key_id, services.access.keys))
+        await usage.credits.remove(await existing_caller(key_id, services.access.keys))
     )

@@ -7,7 +7,7 @@ from typing import Literal
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from onebox.api.deps import CallerDep, ServicesDep
+from onebox.api.deps import CallerDep, UsageDep
 from onebox.api.native.usage import Text, whose
 from onebox.api.routing import Route
 from onebox.services.usage.credits import Balance, CreditChange
@@ -39,12 +39,10 @@ class CreditAnswer(CreditBalance):
 
 
 @router.get(PATH, summary="What is left for a key")
-async def get_credits(services: ServicesDep, caller: CallerDep, key: Text = None) -> CreditAnswer:
+async def get_credits(usage: UsageDep, caller: CallerDep, key: Text = None) -> CreditAnswer:
     """Your own; with the scope `admin`, that of any `key`."""
     asked = caller.id if key is None else whose(caller, key) or caller.id
-    # What has just ended is charged first.
-    await services.usage.ledger.flush()
-    balance, changes = await services.usage.credits.balance(asked)
+    balance, changes = await usage.credits.balance(asked)
     return CreditAnswer(
         **balance_answer(balance).model_dump(), changes=[_change(change) for change in changes]
     )

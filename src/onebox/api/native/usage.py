@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from onebox.api.bodies import JSON
-from onebox.api.deps import CallerDep, ServicesDep
+from onebox.api.deps import CallerDep, ServicesDep, UsageDep
 from onebox.api.pages import Cursor, Limit, listing
 from onebox.api.routing import Route
 from onebox.core.errors import InvalidInput
@@ -118,7 +118,7 @@ class QuotasAnswer(BaseModel):
     responses={200: {"model": UsageAnswer}},
 )
 async def sum_usage(
-    services: ServicesDep,
+    usage: UsageDep,
     caller: CallerDep,
     start: Day = None,
     end: Day = None,
@@ -145,9 +145,7 @@ async def sum_usage(
         limit=limit,
         page=page,
     )
-    # What has just ended is told of, too.
-    await services.usage.ledger.flush()
-    sums = await services.usage.report.sums(wanted)
+    sums = await usage.report.sums(wanted)
     return _answer(
         {
             "object": "usage",
@@ -168,7 +166,7 @@ async def sum_usage(
     responses={200: {"model": RequestUsagePage}},
 )
 async def list_requests(
-    services: ServicesDep,
+    usage: UsageDep,
     caller: CallerDep,
     key: Text = None,
     limit: Limit = 20,
@@ -177,8 +175,7 @@ async def list_requests(
     """Your own; with the scope `admin`, everybody's, or those of one `key`. They are kept for a
     time only.
     """
-    await services.usage.ledger.flush()
-    rows, has_more = await services.usage.report.requests(
+    rows, has_more = await usage.report.requests(
         caller=whose(caller, key), after=after, limit=limit
     )
     return _answer(listing([_request(row) for row in rows], has_more=has_more))
