@@ -14,6 +14,7 @@ from onebox.core.contracts import Bundle, Entry
 from onebox.core.errors import ModelBusy
 from onebox.engines.work import LoadFailed
 from onebox.runtime.budget import WAIT, Claimed, Plan
+from onebox.runtime.freed_memory import FreedMemory
 from onebox.runtime.growth import resize
 from onebox.runtime.leaks import LeakWatch
 from onebox.runtime.loader import Loader
@@ -65,6 +66,7 @@ class BundleCache:
         self._share = share
         self._loader = Loader(load, free_memory, held_bytes, self.leaks, clock)
         self._slots = Slots(share, clock)
+        self._freed = FreedMemory(free_memory, clock)
         self._lease_timeout_s = lease_timeout_s
         self._idle_timeout_s = idle_timeout_s
         self._clock = clock
@@ -169,6 +171,12 @@ class BundleCache:
             before = self._slots.leases_so_far()
             if mine and before is not None:
                 self._loader.judge_leaks(lambda: self._slots.leases_so_far() == before)
+
+    def return_freed(self) -> None:
+        """Give back what runs have freed, once there was none for a while. Called now and then."""
+        with self._loads_within(0.0) as mine:
+            if mine:
+                self._freed.look(self._slots.leases_so_far())
 
     def stats(self) -> tuple[BundleStats, ...]:
         return self._slots.stats()

@@ -36,6 +36,7 @@ def create_client(
         prefix_cache_bytes=int(settings.prefix_cache),
         spool=str(settings.data_dir / "spool"),
         log_file=plan.of_worker(index) if plan else None,
+        compiled=str(settings.data_dir / "compiled"),
     )
     if settings.worker == "inline":
         # Only here, on demand: it brings torch into the gateway.

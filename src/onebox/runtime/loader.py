@@ -45,7 +45,7 @@ class Loader:
 
         Raises LoadFailed; then nothing of the load is left in memory.
         """
-        started, held_before = self._clock(), self._held_bytes()
+        started, held_before = self._clock(), self._held_by_bundles()
         self._leaks.on_load(held_before)
         failure: LoadFailed | None = None
         try:
@@ -74,7 +74,7 @@ class Loader:
 
     def close(self, entry: Entry, bundle: Bundle) -> None:
         """Close a bundle that nobody uses, and tell what came back."""
-        held_before, size_bytes = self._held_bytes(), bundle.size_bytes
+        held_before, size_bytes = self._held_by_bundles(), bundle.size_bytes
         try:
             bundle.close()
         except Exception:
@@ -97,6 +97,11 @@ class Loader:
         held = self._held_bytes()
         if still_idle():
             self._leaks.judge(held)
+
+    def _held_by_bundles(self) -> int:
+        """What runs have freed would be taken first by a load, and given back by an unload."""
+        self._free_memory()
+        return self._held_bytes()
 
     def _try_twice(self, entry: Entry, evict_idle: Callable[[], None]) -> Bundle:
         try:

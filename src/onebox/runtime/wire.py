@@ -33,6 +33,7 @@ class Start(msgspec.Struct, frozen=True, tag=True):
         prefix_cache_bytes: for keys and values of prompts that may come again, per model.
         leak_limit_bytes: memory that may stay behind after unloads before it asks for a restart.
         log_file: where its log goes besides stderr.
+        compiled: folder for what torch compiles, which is used again.
     """
 
     index: int
@@ -47,6 +48,7 @@ class Start(msgspec.Struct, frozen=True, tag=True):
     prefix_cache_bytes: int
     spool: str
     log_file: LogFilePlan | None = None
+    compiled: str | None = None
 
 
 class Submit(msgspec.Struct, frozen=True, tag=True):

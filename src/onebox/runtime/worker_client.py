@@ -183,6 +183,8 @@ class WorkerClient(ABC):
         ended = isinstance(event, Result | Failed)
         if ended:
             self._owed.pop(event.id, None)
+        if isinstance(event, Result) and event.stats is not None:
+            self.last_stats = event.stats
         exchange = self._exchanges.get(event.id)
         if exchange is not None and not exchange.ended:
             exchange.put(event)

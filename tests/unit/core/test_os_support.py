@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 import sys
 
 import pytest
@@ -34,3 +35,46 @@ def test_there_is_a_cpu_to_use_and_no_more_than_the_machine_has():
 def test_the_kernel_is_asked_about_its_clock_where_it_can_be():
     expected = (True, False, None) if sys.platform == "linux" else (None,)
     assert is_clock_unsynchronised() in expected
+
+
+# 64 MiB on a thread of its own, in one block or several: how much of it is resident after it was
+# freed, and was given back.
+FREED = """
+import sys, threading
+from onebox.core.os_support import keep_freed_memory, return_freed_memory
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20
+
+keep_freed_memory()
+before = resident()
+count = int(sys.argv[1])
+take = lambda: [bytearray(b"x") * ((64 << 20) // count) for _ in range(count)]
+thread = threading.Thread(target=take)
+thread.start()
+thread.join()
+kept = resident() - before
+return_freed_memory()
+print(kept, resident() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's heap")
+def test_freed_memory_stays_with_the_process_until_it_is_returned():
+    kept, left = _kept_and_left(blocks=64)
+    assert kept >= 60
+    assert left <= 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's heap")
+def test_a_block_as_large_as_weights_is_returned_at_once():
+    kept, _ = _kept_and_left(blocks=1)
+    assert kept <= 4
+
+
+def _kept_and_left(*, blocks: int) -> tuple[int, int]:
+    """MiB that stay after they were freed, and after they were given back."""
+    command = [sys.executable, "-c", FREED, str(blocks)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    kept, left = map(int, ran.stdout.split())
+    return kept, left

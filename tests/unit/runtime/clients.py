@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 CPU = Device("cpu", "cpu", "A CPU", "cpu", "host", 32, 24, "float32", "float32")
 BUDGET = 100
-BOUND_S = 10
+BOUND_S = 60
 BOUND_JUMPING_S = 100_000.0
 
 

@@ -20,7 +20,7 @@ from tests.unit.runtime.fakes import (
     want,
 )
 
-BOUND_S = 10
+BOUND_S = 60
 A, B, C = entry("a"), entry("b"), entry("c")
 
 

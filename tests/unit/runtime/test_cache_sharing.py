@@ -24,7 +24,7 @@ from tests.unit.runtime.fakes import (
     want,
 )
 
-BOUND_S = 10
+BOUND_S = 60
 A, B, C, D = entry("a"), entry("b"), entry("c"), entry("d")
 
 

@@ -9,7 +9,7 @@ from onebox.core.errors import ModelBusy
 from tests.support.server import wait_for
 from tests.unit.runtime.fakes import LEAK_LIMIT, Clock, Weights, create_cache, entry, want
 
-BOUND_S = 10
+BOUND_S = 60
 A, B = entry("a"), entry("b")
 
 
@@ -36,7 +36,7 @@ def leak(cache, weights, leaked):
     """Unload a bundle that keeps some of its memory."""
 
     def keep():
-        weights.leaked += leaked
+        weights.leaked += leaked * weights.loaded[-1].closed
 
     use(cache, A)
     weights.on_free = keep
@@ -191,7 +191,9 @@ def test_a_leak_is_judged_when_nothing_runs(cache, weights):
     leak(cache, weights, LEAK_LIMIT + 1)
     freed = weights.freed
     cache.check_leaks(nothing_runs=False)
+    assert weights.freed == freed
     with cache.lease(want(B)):
+        freed = weights.freed
         cache.check_leaks(nothing_runs=True)
     assert (weights.freed, cache.leaks.wants_restart) == (freed, None)
     cache.check_leaks(nothing_runs=True)

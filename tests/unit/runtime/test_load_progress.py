@@ -7,7 +7,7 @@ import pytest
 
 from onebox.runtime.load_progress import LoadProgress
 
-BOUND_S = 10
+BOUND_S = 60
 
 
 class Ticks:

@@ -8,7 +8,7 @@ import pytest
 from onebox.runtime.share import Share
 from onebox.runtime.wire import Claim, Grant
 
-BOUND_S = 10
+BOUND_S = 60
 
 
 class Gateway:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +21,7 @@ from onebox.runtime.wire import (
     GaveUp,
     GiveUp,
     Grant,
+    Heartbeat,
     Load,
     Loading,
     Result,
@@ -33,7 +34,7 @@ from onebox.runtime.worker.worker import Worker
 from tests.unit.runtime.clients import CPU, entry
 from tests.unit.runtime.desk import TextInput, TextTask, load, submit
 
-BOUND_S = 10
+BOUND_S = 60
 PLENTY = 10**9
 START = Start(0, ("cpu",), None, None, 0.0, 5.0, PLENTY, 0.0, 8, 0, "spool")
 
@@ -63,17 +64,26 @@ class FakeFamily:
 
 
 class Office:
-    """A worker whose runs end when the test lets them; `answers` are the frames nobody read yet."""
+    """A worker whose runs end when the test lets them; `frames` are those that nobody read yet.
+
+    `on_frame` is called with each frame when it is told, `free_bytes` when the memory is asked for.
+    """
 
     def __init__(self, folder: Path, task: TextTask) -> None:
         self.frames: queue.Queue[FromWorker] = queue.Queue()
         self.ended: list[str] = []
         self.may_run = threading.Event()
+        self.on_frame: Callable[[FromWorker], object] = lambda frame: None
+        self.free_bytes = lambda: 1
         self.worker = Worker(
-            START, CPU, PLENTY, Spool(folder), self.frames.put, free_bytes=lambda: 1
+            START, CPU, PLENTY, Spool(folder), self._emit, free_bytes=lambda: self.free_bytes()
         )
         task.on_run = self._run
         self.worker.handle(Grant(PLENTY, PLENTY))
+
+    def _emit(self, frame: FromWorker) -> None:
+        self.on_frame(frame)
+        self.frames.put(frame)
 
     def _run(self, context: Any) -> None:
         self.may_run.wait(BOUND_S)
@@ -177,6 +187,35 @@ def test_what_waits_is_cancelled_at_once_and_what_runs_at_its_next_step(office):
     assert office.error_of("2") == "cancelled"
     office.may_run.set()
     assert office.error_of("1") == "cancelled"
+
+
+def test_what_was_cancelled_does_not_wait_any_more_when_it_is_told(office):
+    office.start("1")
+    office.worker.handle(submit("2"))
+    waiting = []
+    office.on_frame = lambda frame: waiting.append(office.worker.stats().waiting)
+    office.worker.handle(Cancel("2"))
+    assert office.error_of("2") == "cancelled"
+    assert waiting == [0]
+
+
+def test_what_a_worker_tells_of_itself_is_never_older_than_what_it_told_before(office):
+    begun, told = threading.Event(), threading.Event()
+    office.on_frame = lambda frame: told.set()
+
+    def free_bytes():
+        if not begun.is_set():
+            begun.set()
+            told.wait(0.1)  # for one that would overtake it
+        return 1
+
+    office.free_bytes = free_bytes
+    beat = threading.Thread(target=office.worker.tell)
+    beat.start()
+    assert begun.wait(BOUND_S)
+    office.worker.handle(Stats("s"))
+    beat.join(BOUND_S)
+    assert [type(office.frames.get(timeout=BOUND_S)) for _ in range(2)] == [Heartbeat, Result]
 
 
 def test_a_cancel_for_nobody_is_no_trouble(office):

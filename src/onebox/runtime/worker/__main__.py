@@ -25,7 +25,6 @@ from onebox.core.media import Spool
 from onebox.core.plugins import FAMILIES, load_plugins
 from onebox.runtime.wire import (
     FromWorker,
-    Heartbeat,
     Shutdown,
     Start,
     Unfit,
@@ -57,6 +56,7 @@ class FrameWriter:
 
 def main() -> None:
     os_support.die_with_parent()
+    os_support.keep_freed_memory()
     # A terminal's Ctrl-C reaches the whole group; the gateway alone decides when a worker ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     stream_in, emit = _take_pipes()
@@ -89,7 +89,7 @@ def main() -> None:
     sys.setswitchinterval(0.0005)
     emit(hello)
     stop = threading.Event()
-    for name, action in (("heartbeat", lambda: _beat(worker, emit)), ("tidy", worker.tidy)):
+    for name, action in (("heartbeat", worker.tell), ("tidy", worker.tidy)):
         threading.Thread(target=_repeat, args=[action, stop], name=name, daemon=True).start()
     grace_s = _serve(worker, stream_in)
     stop.set()
@@ -129,10 +129,6 @@ def _serve(worker: Worker, stream: BinaryIO) -> float:
             return frame.grace_s
         worker.handle(frame)
     return 0.0
-
-
-def _beat(worker: Worker, emit: FrameWriter) -> None:
-    emit(Heartbeat(worker.stats()))
 
 
 def _repeat(action: Callable[[], None], stop: threading.Event) -> None:

@@ -33,6 +33,9 @@ OFFLINE = {
 # on an idle machine it makes no difference.
 SPINS = "20000"
 
+# Torch's compiler would start processes of its own, and keep them.
+COMPILE_THREADS = "1"
+
 
 def create_worker(
     start: Start, spool: Spool, emit: Callable[[FromWorker], None]
@@ -43,6 +46,11 @@ def create_worker(
     """
     os.environ.update({**OFFLINE, **ENVIRONMENT})
     os.environ.setdefault("GOMP_SPINCOUNT", SPINS)
+    os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", COMPILE_THREADS)
+    if start.compiled is not None:
+        # Whatever they were: torch itself puts a place in the system's temporary folder there.
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = start.compiled
+        os.environ["TRITON_CACHE_DIR"] = os.path.join(start.compiled, "triton")
     import torch
 
     backend = TorchBackend()

@@ -13,13 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import structlog
 
 from onebox.core.contracts import Bundle, Device, Entry
-from onebox.core.errors import (
-    AppError,
-    Cancelled,
-    ModelUnloaded,
-    RequestIdTaken,
-    ShuttingDown,
-)
+from onebox.core.errors import AppError, Cancelled, ModelUnloaded, RequestIdTaken, ShuttingDown
 from onebox.core.logs import logged_for
 from onebox.core.media import Spool
 from onebox.core.plugins import FAMILIES
@@ -102,6 +96,7 @@ class Worker:
         self._engines: dict[str, Engine] = {}
         self._requests: dict[str, Request] = {}
         self._draining = threading.Event()
+        self._telling = threading.Lock()
 
     def handle(self, frame: ToWorker) -> None:
         """Take one frame. Returns at once; answers come through `emit`."""
@@ -119,9 +114,14 @@ class Worker:
                 self._cache.retire(frame.keys)
                 self._prompts.forget(frame.keys)
             case Stats():
-                self._emit(Result(frame.id, stats=self.stats()))
+                self.tell(lambda stats: Result(frame.id, stats=stats))
             case _:
                 log.error("unexpected_frame", frame=type(frame).__name__)
+
+    def tell(self, frame: Callable[[WorkerStats], FromWorker] = Heartbeat) -> None:
+        """Emit how it is. Nothing that is told later is older."""
+        with self._telling:
+            self._emit(frame(self.stats()))
 
     def stats(self) -> WorkerStats:
         free = self._free_bytes()
@@ -143,8 +143,9 @@ class Worker:
         )
 
     def tidy(self) -> None:
-        """Unload what is idle, look for leaks, end the engines left without a bundle."""
+        """Give back what is idle, look for leaks, end the engines left without a bundle."""
         self._cache.unload_idle()
+        self._cache.return_freed()
         with self._lock:
             nothing_runs = not self._requests
         self._cache.check_leaks(nothing_runs)
@@ -246,7 +247,7 @@ class Worker:
             request.loading(fraction, size_bytes)
         if fraction == 1.0:
             # Who asks what is loaded after this should be told.
-            self._emit(Heartbeat(self.stats()))
+            self.tell()
 
     def _recover(self) -> None:
         empty_cache(self.device)
@@ -258,11 +259,12 @@ class Worker:
             engine = self._engines.get(request.entry.key) if request else None
         if request is not None:
             request.token.cancel()
-            if not request.started:
-                # Wherever it waits: for a load, or at the gate, that may be long.
-                request.fail(Cancelled("the request was cancelled while it waited"))
         if engine is not None:
+            # Before its answer: who has that must not be found waiting.
             engine.cancel(request_id)
+        if request is not None and not request.started:
+            # Wherever it waits: for a load, or at the gate, that may be long.
+            request.fail(Cancelled("the request was cancelled while it waited"))
 
     def _make_room(self, frame: Unload | GiveUp) -> None:
         if isinstance(frame, GiveUp):
