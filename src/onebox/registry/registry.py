@@ -9,12 +9,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from onebox.core.contracts import Entry, Family
-from onebox.core.errors import ModelBusy, ModelNotFound
+from onebox.core.errors import ModelNotFound
 from onebox.core.plugins import FAMILIES, tasks_of_family
 from onebox.registry.components import TasksOf
 from onebox.registry.converted import ConvertedStore
 from onebox.registry.fingerprint import OpenFile, open_binary
-from onebox.registry.freshness import broken, moves, paths_of
+from onebox.registry.freshness import being_written, broken, moves, not_there, paths_of
 from onebox.registry.hash_pool import HashPool, HashResult
 from onebox.registry.hash_store import HashStore
 from onebox.registry.inspector import Inspector, file_path
@@ -105,9 +105,12 @@ class Registry:
     def resolve(self, name: str, *, task: str | None = None) -> Entry:
         """The checkpoint that a request's `model` means; `task` decides between several.
 
-        Broken ones are returned too. Raises ModelNotFound with the nearest names.
+        Broken ones are returned too. Raises ModelNotFound; ModelBusy while it is being written.
         """
-        return self._snapshot.names.resolve(name, task)
+        try:
+            return self._snapshot.names.resolve(name, task)
+        except ModelNotFound as error:
+            raise not_there(error, name, self._waiting, self._settle_s) from None
 
     def default_for(self, task: str) -> Entry:
         """The checkpoint when a request names none. Raises InvalidInput with the candidates."""
@@ -200,10 +203,7 @@ class Registry:
         snapshot = self._snapshot
         current = snapshot.by_path.get(entry.path)
         if current is None and entry.path in self._waiting:
-            raise ModelBusy(
-                f"{entry.name!r} is being written; try again when it is complete",
-                param="model", retry_after_s=2 * self._settle_s, should_retry=True,
-            )  # fmt: skip
+            raise being_written(entry.name, self._settle_s)
         current = current or (snapshot.names.by_id(entry.sha256) if entry.sha256 else None)
         if current is None:
             raise _gone(entry)

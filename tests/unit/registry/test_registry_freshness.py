@@ -59,6 +59,22 @@ def test_ensure_fresh_refuses_what_never_holds_still(folder: Path, tmp_path: Pat
     assert caught.value.retry_after_s
 
 
+@pytest.mark.parametrize("name", ["a.safetensors", "a"])
+def test_what_is_being_written_is_not_said_to_be_missing(
+    folder: Path, tmp_path: Path, name: str
+) -> None:
+    bench = Bench(folder, tmp_path / "cache.db", settle_s=0.02)
+    path = put(folder / "a.safetensors", weights(b"1"))
+    bench.settle()
+    put(path, weights(b"22"))
+    bench.scan()
+    with pytest.raises(ModelBusy, match=f"'{name}' is being written") as caught:
+        bench.registry.resolve(name)
+    assert caught.value.retry_after_s
+    with pytest.raises(ModelNotFound):
+        bench.registry.resolve("b")
+
+
 def test_a_restart_opens_no_known_checkpoint(folder: Path, tmp_path: Path) -> None:
     put(folder / "a.safetensors", weights())
     put(folder / "bad.safetensors", b"rubbish rubbish")
