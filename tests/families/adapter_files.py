@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from onebox.core.contracts import Entry
 from onebox.families.lora import Lora
 from onebox.families.textual_inversion import TextualInversion
+from onebox.imaging.diffusion.bundles import PipelineBundle
 from onebox.registry.on_disk import open_on_disk
-from tests.families.pictures import Context
+from tests.families.pictures import TASK, Context, assert_alike, draw, resolve
+from tests.families.tiny_pipelines import Shelf
 
 RANK = 4
 
@@ -114,3 +119,20 @@ class ContextWith(Context):
         super().__init__(folder, **options)
         kinds = {path.name: entry_of(path) for path in files}
         self.companions = {f"{found.family}:{name}": found for name, found in kinds.items()}
+
+
+def assert_as_if_merged(
+    shelf: Shelf, kind: str, tensors: dict[str, Any] | Path, differences: Any, folder: Path
+) -> None:
+    """A LoRA draws on a pipeline what the differences do in its weights, and leaves nothing."""
+    bundle, place = shelf.bundle(kind), shelf.path(kind)
+    small = {"seed": 5, "width": 64, "height": 64}
+    lora = tensors if isinstance(tensors, Path) else save(folder / "a.safetensors", tensors)
+    asked = resolve(place, **small, loras=[{"model": lora.name}])
+    (output,) = TASK.run(bundle, asked, ContextWith(place, lora))
+    drawn, (before,) = np.asarray(output.value), draw(bundle, place, **small)
+    changed = PipelineBundle(copy.deepcopy(bundle.pipeline), 1)
+    merged(changed.pipeline, differences)
+    assert_alike(drawn, draw(changed, place, **small)[0])
+    assert not np.array_equal(drawn, before)
+    assert np.array_equal(draw(bundle, place, **small)[0], before)

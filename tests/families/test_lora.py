@@ -13,7 +13,9 @@ import pytest
 import torch
 
 from onebox.core.errors import Cancelled, InvalidInput
+from onebox.imaging.diffusion.adapters import applied
 from onebox.imaging.diffusion.bundles import PipelineBundle
+from onebox.imaging.diffusion.recipe import Adapter, Recipe
 from tests.families.adapter_files import (
     RANK,
     ContextWith,
@@ -196,6 +198,26 @@ def test_a_cancelled_run_leaves_nothing_behind(bundle, tiny_sd, tmp_path, unet):
     asked = resolve(tiny_sd, seed=5, loras=[{"model": lora.name}])
     with pytest.raises(Cancelled):
         TASK.run(bundle, asked, ContextWith(tiny_sd, lora, stop_at=1))
+
+
+class ImpatientContext(ContextWith):
+    """Cancelled when it is asked for the second time."""
+
+    asked = 0
+
+    def check(self) -> None:
+        self.asked += 1
+        if self.asked > 1:
+            raise Cancelled("stop")
+
+
+def test_a_cancel_takes_effect_between_two_layers(bundle, tiny_sd, tmp_path, unet):
+    tensors = {key: value for layer in unet for key, value in peft(layer).items()}
+    lora = save(tmp_path / "a.safetensors", tensors)
+    recipe = Recipe("text-to-image", 64, 64, 1, 1.0, loras=(Adapter(f"lora:{lora.name}"),))
+    context = ImpatientContext(tiny_sd, lora)
+    with pytest.raises(Cancelled), applied(bundle, recipe, context):
+        pass
 
 
 def test_one_for_other_shapes_is_refused_by_name(bundle, tiny_sd, tmp_path, unet):

@@ -1,4 +1,6 @@
-"""Layers of LoRA files that do not fit are refused by their shapes, before anything is made."""
+"""Layers of LoRA files that do not fit are refused by their shapes, before anything is made, and
+metadata that nobody would write do no harm.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from onebox.imaging.diffusion.lora_layers import Place, additions_to, shape_of
+from onebox.core.errors import InvalidInput
+from onebox.imaging.diffusion.lora_files import MAX_CONFIG_BYTES, read_lora
+from onebox.imaging.diffusion.lora_layers import additions_to
+from onebox.imaging.diffusion.lora_places import Place, shape_of
+from tests.families.adapter_files import save
 
 LINEAR = torch.nn.Linear(8, 6)
 CONV = torch.nn.Conv2d(8, 6, 3, padding=1)
@@ -66,6 +72,8 @@ def test_every_form_of_a_layer_is_taken(module, shapes):
         (LINEAR, {"down": (2, 8, 3, 3), "up": (6, 2)}),
         (LINEAR, {"down": (), "up": ()}),
         (LINEAR, {"down": (2,), "up": (6,)}),
+        (LINEAR, {"down": (0, 8), "up": (6, 0)}),
+        (LINEAR, {"diff": ()}),
         (CONV, {"down": (2, 8, 1, 1), "up": (6, 2, 1, 1)}),
         (CONV, {"down": (2, 8, 3, 3), "up": (6, 2, 3, 3)}),
         (CONV, {"down": (2, 8), "mid": (2, 3, 3, 3), "up": (6, 2)}),
@@ -110,7 +118,9 @@ def test_a_layer_that_is_several_modules_gives_each_its_rows():
     assert shape is not None
     added = additions_to(parts, Place(slice(6, 12), 12), 2.0, shape, LIKE)
     assert added is not None
-    assert torch.allclose(added[0](torch.ones(1, 8)), 2 * torch.arange(6.0, 12.0)[None])
+    assert torch.allclose(
+        added[0](torch.ones(1, 8), torch.zeros(1, 6)), 2 * torch.arange(6.0, 12.0)[None]
+    )
     assert not fits(LINEAR, Place(slice(6, 12), 13), down=(2, 8), up=(12, 2))
 
 
@@ -122,3 +132,22 @@ def test_only_layers_that_take_the_latents_in_may_know_fewer_inputs():
 
 def test_nothing_is_added_to_a_convolution_in_groups():
     assert shape_of(torch.nn.Conv2d(8, 8, 3, groups=2)) is None
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["[" * 100_000, '{"unet.lora_alpha": ', "[]", '{"unet.alpha_pattern": 7}', '{"unet.r": 1e999}'],
+)
+def test_metadata_that_make_no_sense_say_nothing(tmp_path, said):
+    layer = {"unet.mid_block.a.lora_A.weight": torch.ones(2, 8)}
+    layer["unet.mid_block.a.lora_B.weight"] = torch.ones(6, 2)
+    file = save(tmp_path / "a.safetensors", layer, {"lora_adapter_metadata": said})
+    (difference,) = read_lora(str(file))
+    assert difference.scale == 1.0
+
+
+def test_metadata_of_many_megabytes_are_refused(tmp_path):
+    said = {"lora_adapter_metadata": "x" * (MAX_CONFIG_BYTES + 1)}
+    file = save(tmp_path / "a.safetensors", {"unet.mid_block.a.diff": torch.ones(2, 2)}, said)
+    with pytest.raises(InvalidInput, match="metadata take 16777217 characters"):
+        read_lora(str(file))

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import copy
-from pathlib import Path
+import json
 from types import SimpleNamespace
-from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 from onebox.imaging.diffusion.adapters import applied
-from onebox.imaging.diffusion.bundles import PipelineBundle
 from onebox.imaging.diffusion.lora_keys import DENOISER, LayerName
 from onebox.imaging.diffusion.lora_targets import targets_of
 from onebox.imaging.diffusion.recipe import Adapter, Recipe
@@ -20,15 +17,14 @@ from tests.families.adapter_files import (
     RANK,
     ContextWith,
     Layer,
+    assert_as_if_merged,
+    attention,
     kohya,
     layers,
-    merged,
     peft,
     product,
     save,
 )
-from tests.families.pictures import TASK, assert_alike, draw, resolve
-from tests.families.tiny_pipelines import Shelf
 
 # Blocks of a UNet with two layers in each of three blocks down, as SDXL's was published:
 # (diffusers, original).
@@ -57,7 +53,6 @@ SDXL_BLOCKS = (
     ("add_embedding.linear_1", "label_emb.0.0"),
     ("add_embedding.linear_2", "label_emb.0.2"),
 )
-SMALL = {"width": 64, "height": 64}
 IN_RESNETS = (
     ("conv1", "in_layers.2"),
     ("time_emb_proj", "emb_layers.1"),
@@ -104,25 +99,6 @@ def test_every_layer_of_an_sdxl_unet_has_its_original_name():
             assert (target.component, target.name) == ("unet", name)
 
 
-def picture(bundle: PipelineBundle, folder: Path) -> np.ndarray:
-    return draw(bundle, folder, seed=5, **SMALL)[0]
-
-
-def assert_as_if_merged(
-    shelf: Shelf, kind: str, tensors: dict[str, Any], differences: Any, folder: Path
-) -> None:
-    bundle, place = shelf.bundle(kind), shelf.path(kind)
-    lora = save(folder / "a.safetensors", tensors)
-    asked = resolve(place, seed=5, **SMALL, loras=[{"model": lora.name}])
-    (output,) = TASK.run(bundle, asked, ContextWith(place, lora))
-    drawn, before = np.asarray(output.value), picture(bundle, place)
-    changed = PipelineBundle(copy.deepcopy(bundle.pipeline), 1)
-    merged(changed.pipeline, differences)
-    assert_alike(drawn, picture(changed, place))
-    assert not np.array_equal(drawn, before)
-    assert np.array_equal(picture(bundle, place), before)
-
-
 def test_an_sdxl_lora_of_kohya_with_both_text_encoders(shelf, tmp_path):
     pipeline = shelf.bundle("sdxl").pipeline
     chosen = [
@@ -150,40 +126,6 @@ def test_a_lora_as_pipelines_of_transformers_save_it(shelf, tmp_path, kind):
     assert_as_if_merged(shelf, kind, tensors, wanted, tmp_path)
 
 
-@pytest.mark.parametrize("prefix", ["lora_unet_", "diffusion_model."])
-def test_a_flux_lora_in_the_original_layout_whose_layers_are_several_of_ours(
-    shelf, tmp_path, prefix
-):
-    parts = {
-        "double_blocks.0.img_attn.qkv": [f"transformer_blocks.0.attn.to_{x}" for x in "qkv"],
-        "double_blocks.0.txt_attn.qkv": [f"transformer_blocks.0.attn.add_{x}_proj" for x in "qkv"],
-        "double_blocks.0.img_mlp.0": ["transformer_blocks.0.ff.net.0.proj"],
-        "double_blocks.0.txt_mod.lin": ["transformer_blocks.0.norm1_context.linear"],
-        "single_blocks.0.linear1": [
-            *(f"single_transformer_blocks.0.attn.to_{x}" for x in "qkv"),
-            "single_transformer_blocks.0.proj_mlp",
-        ],
-        "single_blocks.0.linear2": ["single_transformer_blocks.0.proj_out"],
-        "img_in": ["x_embedder"],
-        "guidance_in.in_layer": ["time_text_embed.guidance_embedder.linear_1"],
-        "final_layer.linear": ["proj_out"],
-    }
-    transformer = shelf.bundle("flux").pipeline.transformer
-    rows = torch.Generator().manual_seed(4)
-    tensors, wanted = {}, {}
-    for name, ours in parts.items():
-        sizes = [transformer.get_submodule(one).out_features for one in ours]
-        inputs = transformer.get_submodule(ours[0]).in_features
-        down = torch.randn(RANK, inputs, generator=rows) * 0.2
-        up = torch.randn(sum(sizes), RANK, generator=rows) * 0.2
-        key = prefix + (name.replace(".", "_") if prefix.endswith("_") else name)
-        kinds = ("lora_down", "lora_up") if prefix.endswith("_") else ("lora_A", "lora_B")
-        tensors |= {f"{key}.{kinds[0]}.weight": down, f"{key}.{kinds[1]}.weight": up}
-        pieces = (up @ down).split(sizes)
-        wanted |= {("transformer", one): part for one, part in zip(ours, pieces, strict=True)}
-    assert_as_if_merged(shelf, "flux", tensors, wanted, tmp_path)
-
-
 @pytest.mark.parametrize(
     ("kind", "component", "name", "known"),
     [("flux-fill", "transformer", "x_embedder", 16), ("sd-inpaint", "unet", "conv_in", 4)],
@@ -206,3 +148,23 @@ def test_one_for_the_model_without_a_mask_knows_the_first_inputs_of_one_with(
         found = getattr(bundle.pipeline, component).get_submodule(name)(given)
     assert torch.allclose(found, whole(given), atol=1e-5)
     assert getattr(bundle.pipeline, component).get_submodule(name) is layer_before
+
+
+def test_a_folder_as_peft_saves_it_draws_with_the_strengths_of_its_configuration(shelf, tmp_path):
+    chosen = list(layers(shelf.bundle("sdxl").pipeline, "unet", attention))
+    prefix = "base_model.model."
+    tensors = {
+        key.replace("unet.", prefix, 1): value for x in chosen for key, value in peft(x).items()
+    }
+    strongest = chosen[3].name
+    told = {
+        **{"peft_type": "LORA", "r": RANK, "lora_alpha": 3, "use_rslora": True},
+        "alpha_pattern": {strongest: 5},
+    }
+    (tmp_path / "ink").mkdir()
+    save(tmp_path / "ink" / "adapter_model.safetensors", tensors)
+    (tmp_path / "ink" / "adapter_config.json").write_text(json.dumps(told))
+    wanted = {
+        ("unet", x.name): product(x) * (5 if x.name == strongest else 3) / RANK**0.5 for x in chosen
+    }
+    assert_as_if_merged(shelf, "sdxl", tmp_path / "ink", wanted, tmp_path)

@@ -6,6 +6,7 @@ such a checkpoint may need. What a file is, its tensors tell; configurations com
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from onebox.imaging.checkpoints.keys import (
     under,
 )
 from onebox.imaging.checkpoints.stamps import stamp_of, stamps_of_file
+from onebox.imaging.checkpoints.told import predicts_velocity, told
 from onebox.imaging.diffusion.abilities import SD2_TEXT_WIDTH
 from onebox.imaging.diffusion.bundles import ready
 from onebox.imaging.diffusion.memory_plan import plan_for, weights_bytes
@@ -45,8 +47,10 @@ class ImageCheckpoint(ImageDiffusion):
             return None
         stamps = stamps_of_file(layout, shapes)
         tree = configs.tree_of(layout, stamps)
-        pipeline = configs.PIPELINES[layout.base, layout.variant]
-        match = match_of(pipeline, _shape(layout, tree))
+        metadata = on_disk.metadata(on_disk.path.name)
+        if tree is not None and not layout.variant:
+            tree = told(tree, metadata, on_disk.name) or tree
+        match = _match(layout, tree)
         expected = configs.stamps_of_tree(tree)
         facts = {
             **match.facts,
@@ -54,6 +58,7 @@ class ImageCheckpoint(ImageDiffusion):
             "missing": {part: expected.get(part) for part in layout.missing},
             **({} if tree is None else {"tree": tree}),
             **({} if tree is None else {"variants": _variants(layout, tree)}),
+            **({"velocity": True} if _says_velocity(layout, metadata) else {}),
         }
         return Match(match.kind, facts, match.tasks)
 
@@ -92,6 +97,7 @@ class ImageCheckpoint(ImageDiffusion):
             components=entry.components,
             dtype=getattr(torch, entry.overrides.get("dtype", device.dtype)),
             vae_dtype=getattr(torch, entry.overrides.get("dtype", device.vae_dtype)),
+            velocity=entry.facts.get("velocity", False) and not _is_told_configuration(entry),
         )
         return ready(load_pipeline(plan), entry, device)
 
@@ -135,17 +141,34 @@ def _shape(layout: Layout, tree: str | None) -> Shape:
     )
 
 
+def _match(layout: Layout, tree: str | None) -> Match:
+    usual = configs.PIPELINES[layout.base, layout.variant]
+    pipeline = usual if layout.variant else configs.KIN_PIPELINES.get(tree or "", usual)
+    return match_of(pipeline, _shape(layout, tree))
+
+
 def _variants(layout: Layout, tree: str) -> dict[str, Any]:
-    """What its owner may say it is, by name: kinds that no shape tells apart."""
+    """What its owner may say it is, by name: other kinds that no shape tells apart from it."""
     found = {}
-    for name, like in configs.KIN.items():
-        if like == tree and not layout.variant:
-            pipeline = configs.KIN_PIPELINES[name]
-            match = match_of(pipeline, _shape(layout, name))
+    base = configs.KIN.get(tree, tree)
+    kinds = (base, *(name for name, like in configs.KIN.items() if like == base))
+    for name in kinds if not layout.variant else ():
+        if name != tree:
+            match = _match(layout, name)
             tasks = None if match.tasks is None else sorted(match.tasks)
             facts = {**match.facts, "tree": name}
             found[name] = {"kind": match.kind, "facts": facts, "tasks": tasks}
     return found
+
+
+def _says_velocity(layout: Layout, metadata: Mapping[str, str]) -> bool:
+    """Which of the two a Stable Diffusion 2 predicts, its tree says."""
+    return layout.base in ("sd1", "sdxl") and predicts_velocity(metadata) is True
+
+
+def _is_told_configuration(entry: Entry) -> bool:
+    """Whether its owner, or a folder of its own shape, says how it was trained."""
+    return CONFIG in entry.components or CONFIG in entry.overrides.get("components", {})
 
 
 def _as_usual(stamp: str | None) -> list[TensorInfo]:

@@ -87,7 +87,7 @@ class Inspector:
         conversion = self._conversion_of(record) if waits else None
         if conversion is None:
             return record
-        recognition = self._recognition(conversion)
+        recognition = self._recognition(conversion, name=os.path.basename(record.candidate.path))
         return dataclasses.replace(record, conversion=conversion, recognition=recognition)
 
     def has_lost_conversion(self, record: Record) -> bool:
@@ -122,23 +122,28 @@ class Inspector:
         return found
 
     def _recognition(
-        self, candidate: Candidate, families: Mapping[str, Family] | None = None
+        self,
+        candidate: Candidate,
+        families: Mapping[str, Family] | None = None,
+        name: str | None = None,
     ) -> Recognition:
         families = self._families if families is None else families
-        signature = self._signature(candidate, families)
+        signature = self._signature(candidate, families, name)
         known = self._store.recognition_of(candidate.path, signature)
         if known is not None:
             return known
-        found = recognise(CheckpointOnDisk(candidate, self._open_file), families)
+        found = recognise(CheckpointOnDisk(candidate, self._open_file, name=name), families)
         if not found.passing:
             self._store.remember_recognition(candidate.path, signature, found)
         return found
 
-    def _signature(self, candidate: Candidate, families: Mapping[str, Family]) -> str:
+    def _signature(
+        self, candidate: Candidate, families: Mapping[str, Family], name: str | None
+    ) -> str:
         if self._version is None:
             # Not before the first scan: plugins may still be registering.
             self._version = recogniser_version(self._families)
-        parts = (self._version, bool(families), candidate.extension, candidate.signature)
+        parts = (self._version, bool(families), candidate.extension, candidate.signature, name)
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def _overrides(self, candidate: Candidate) -> dict[str, Any]:

@@ -34,6 +34,9 @@ _DOCUMENTS = (
 
 PIPELINE_INDEX = "model_index.json"
 CONFIG = "config.json"
+# An adapter as PEFT saves it: its weights, and their strength beside them.
+ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 SETTINGS = "onebox.toml"
 
 
@@ -68,7 +71,10 @@ def visible(names: set[str]) -> set[str]:
 def is_checkpoint_folder(file_names: set[str]) -> bool:
     if PIPELINE_INDEX in file_names:
         return True
-    return CONFIG in file_names and any(is_weights(name) for name in file_names)
+    weights = {name for name in file_names if is_weights(name)}
+    # A folder of other weights too is one that things were only put into.
+    is_adapter = ADAPTER_CONFIG in file_names and weights == {ADAPTER_WEIGHTS}
+    return is_adapter or (CONFIG in file_names and bool(weights))
 
 
 def settings_name(file_name: str) -> str:

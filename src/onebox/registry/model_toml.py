@@ -45,6 +45,7 @@ class ModelSettings(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkn
     dtype: DtypeName | None = None
     quantization: Quantization | None = None
     memory: list[MemoryMode] = []
+    compile: bool = False
     pin: bool = False
     idle_timeout: float | None = None
     licence: str | None = None

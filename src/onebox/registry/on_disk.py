@@ -12,7 +12,7 @@ from onebox.core.errors import ModelBroken
 from onebox.core.on_disk import GgufHeader, TensorInfo
 from onebox.registry.fingerprint import OpenFile, open_binary
 from onebox.registry.gguf_header import read_gguf_header
-from onebox.registry.safetensors_header import read_header
+from onebox.registry.safetensors_header import Header, read_header
 from onebox.registry.scanner import Candidate, scan_one
 
 # The weight index of the largest open models is 9 MB; nothing else a family reads comes near.
@@ -25,6 +25,9 @@ class CheckpointOnDisk:
     """One checkpoint, read from names and headers. Paths it accepts are exactly those in `files`.
 
     An unreadable file raises OSError from the reading methods.
+
+    Args:
+        name: of the original, where the candidate is what was made of it.
     """
 
     def __init__(
@@ -32,15 +35,17 @@ class CheckpointOnDisk:
         candidate: Candidate,
         open_file: OpenFile = open_binary,
         overrides: Mapping[str, Any] | None = None,
+        name: str | None = None,
     ) -> None:
         self.path = Path(candidate.path)
+        self.name = name or self.path.name
         self.overrides = overrides or {}
         self.is_folder = candidate.is_folder
         self._directory = Path(candidate.directory)
         self._files = MappingProxyType({file.relative: file.size for file in candidate.files})
         self._open_file = open_file
         self._json: dict[str, dict[str, Any]] = {}
-        self._tensors: dict[str, dict[str, TensorInfo]] = {}
+        self._headers: dict[str, Header] = {}
         self._gguf: dict[str, GgufHeader] = {}
 
     @property
@@ -55,14 +60,20 @@ class CheckpointOnDisk:
         return self._json[relative]
 
     def tensors(self, relative: str) -> Mapping[str, TensorInfo]:
-        if relative not in self._tensors:
-            self._tensors[relative] = self._header(relative, read_header)
-        return self._tensors[relative]
+        return self._safetensors(relative).tensors
+
+    def metadata(self, relative: str) -> Mapping[str, str]:
+        return self._safetensors(relative).metadata
 
     def gguf(self, relative: str) -> GgufHeader:
         if relative not in self._gguf:
             self._gguf[relative] = self._header(relative, read_gguf_header)
         return self._gguf[relative]
+
+    def _safetensors(self, relative: str) -> Header:
+        if relative not in self._headers:
+            self._headers[relative] = self._header(relative, read_header)
+        return self._headers[relative]
 
     def _header(self, relative: str, read: Callable[[BinaryIO, int], HeaderT]) -> HeaderT:
         size = self._size(relative)

@@ -6,9 +6,10 @@ cover the data section without holes or overlaps, so a truncated copy never pars
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from onebox.core.errors import ModelBroken
 from onebox.core.on_disk import TensorInfo
@@ -17,6 +18,10 @@ MAX_HEADER_BYTES = 100_000_000
 _LENGTH_BYTES = 8
 _MAX_DIMENSIONS = 64
 _METADATA = "__metadata__"
+# Of the metadata only what describes the model in the words of Stability's ModelSpec is kept, and
+# of that no pictures: trainers write whole lists of their files beside it.
+_DESCRIBES = "modelspec."
+_MAX_DESCRIPTIONS, _MAX_CHARACTERS = 64, 200
 _BITS = {
     "BOOL": 8, "U8": 8, "I8": 8, "U16": 16, "I16": 16, "U32": 32, "I32": 32, "U64": 64, "I64": 64,
     "F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
@@ -24,7 +29,14 @@ _BITS = {
 }  # fmt: skip
 
 
-def read_header(file: BinaryIO, file_bytes: int) -> dict[str, TensorInfo]:
+class Header(NamedTuple):
+    """Tensors in the order of their data, and what the file says of itself."""
+
+    tensors: dict[str, TensorInfo]
+    metadata: dict[str, str]
+
+
+def read_header(file: BinaryIO, file_bytes: int) -> Header:
     """Parse the header of an open file. Raises ModelBroken with the reason."""
     length = header_length(_read_exactly(file, _LENGTH_BYTES), file_bytes)
     return parse_header(_read_exactly(file, length), file_bytes - _LENGTH_BYTES - length)
@@ -45,8 +57,8 @@ def header_length(prefix: bytes, file_bytes: int) -> int:
     return length
 
 
-def parse_header(raw: bytes, data_bytes: int) -> dict[str, TensorInfo]:
-    """Header JSON → tensors, in the order of their data. Raises ModelBroken with the reason."""
+def parse_header(raw: bytes, data_bytes: int) -> Header:
+    """Of the header's JSON. Raises ModelBroken with the reason."""
     header = _parse_json(raw)
     metadata = header.pop(_METADATA, {})
     if not isinstance(metadata, dict) or not all(
@@ -57,7 +69,16 @@ def parse_header(raw: bytes, data_bytes: int) -> dict[str, TensorInfo]:
         (_parse_tensor(name, value) for name, value in header.items()), key=lambda item: item[0]
     )
     _check_coverage([span for span, _, _ in parsed], data_bytes)
-    return {name: tensor for _, name, tensor in parsed}
+    return Header({name: tensor for _, name, tensor in parsed}, _described(metadata))
+
+
+def _described(metadata: dict[str, str]) -> dict[str, str]:
+    kept = (
+        (key, value)
+        for key, value in metadata.items()
+        if key.startswith(_DESCRIBES) and len(key) + len(value) <= _MAX_CHARACTERS
+    )
+    return dict(itertools.islice(kept, _MAX_DESCRIPTIONS))
 
 
 def _parse_json(raw: bytes) -> dict[str, Any]:

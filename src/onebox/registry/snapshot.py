@@ -17,7 +17,7 @@ from onebox.registry.recognition import Recognition
 from onebox.registry.scanner import Candidate
 
 # What changes the loaded weights; a new value makes a new key, so that the old bundle goes.
-_LOADING = ("dtype", "quantization", "memory", "components")
+_LOADING = ("dtype", "quantization", "memory", "compile", "components")
 
 
 @dataclass(frozen=True, slots=True)

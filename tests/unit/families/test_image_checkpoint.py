@@ -14,6 +14,7 @@ from onebox.core.errors import ModelBroken, TaskNotSupported
 from onebox.core.on_disk import GgufHeader, TensorInfo
 from onebox.families.image_checkpoint import CheckpointPart, ImageCheckpoint
 from onebox.imaging.checkpoints.configs import TREES
+from onebox.registry.components import completed
 from tests.support.checkpoint_shapes import (
     CLIP_L,
     FLUX,
@@ -35,8 +36,15 @@ NO_INPUTS = {"input_blocks.0.0.weight", "img_in.weight", "x_embedder.proj.weight
 class OnDisk:
     """A single file that has nothing but a header."""
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], name: str = "x.safetensors") -> None:
+    def __init__(
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        name: str = "x.safetensors",
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
         self.path = Path(name)
+        self.name = name
+        self._metadata = metadata or {}
         self.is_folder = False
         self.overrides: dict[str, Any] = {}
         self._tensors = {
@@ -50,6 +58,9 @@ class OnDisk:
 
     def tensors(self, relative: str) -> Mapping[str, TensorInfo]:
         return self._tensors
+
+    def metadata(self, relative: str) -> Mapping[str, str]:
+        return self._metadata
 
     def read_json(self, relative: str) -> dict[str, Any]:
         raise AssertionError
@@ -91,6 +102,79 @@ def test_a_flux_of_usual_shape_says_what_it_lacks_and_what_else_it_may_be() -> N
     kontext = match.facts["variants"]["flux-kontext"]
     assert kontext["kind"] == "FluxKontextPipeline"
     assert {"text-to-image", "try-on"} <= set(kontext["tasks"])
+
+
+def second(metadata: Mapping[str, str] | None = None, name: str = "x.safetensors") -> OnDisk:
+    """A Stable Diffusion 2 of the published shape."""
+    shapes = filled(UNET, "sd2", OPEN_CLIP)
+    shapes[OPEN_CLIP] = (49408, 1024)
+    return OnDisk(shapes, name, metadata)
+
+
+@pytest.mark.parametrize(
+    ("on_disk", "kind", "tree", "other"),
+    [
+        (
+            OnDisk(filled(FLUX, "flux-dev"), "flux1-kontext-dev.safetensors"),
+            *("FluxKontextPipeline", "flux-kontext", "flux-dev"),
+        ),
+        (
+            OnDisk(filled(FLUX, "flux-dev"), metadata={"modelspec.title": "FLUX.1 Kontext [dev]"}),
+            *("FluxKontextPipeline", "flux-kontext", "flux-dev"),
+        ),
+        (
+            second({"modelspec.prediction_type": "epsilon"}),
+            *("StableDiffusionPipeline", "sd2-base", "sd2"),
+        ),
+        (second(name="512-base-ema.safetensors"), "StableDiffusionPipeline", "sd2-base", "sd2"),
+        (second(), "StableDiffusionPipeline", "sd2", "sd2-base"),
+    ],
+    ids=["name", "title", "prediction", "size", "silent"],
+)
+def test_what_no_shape_tells_the_file_may_say_and_its_owner_unsay(
+    on_disk: OnDisk, kind: str, tree: str, other: str
+) -> None:
+    match = FAMILY.matches(on_disk)
+    assert match is not None
+    assert (match.kind, match.facts["tree"]) == (kind, tree)
+    assert match.facts["native_size"] == {"sd2": 768, "sd2-base": 512}.get(tree, 1024)
+    assert match.facts["variants"].keys() == {other}
+    assert match.facts["variants"][other]["facts"]["tree"] == other
+    unsaid = "StableDiffusionPipeline" if "sd2" in tree else "FluxPipeline"
+    assert match.facts["variants"][other]["kind"] == unsaid
+
+
+def test_the_word_of_its_owner_stands_above_what_a_file_says() -> None:
+    match = FAMILY.matches(OnDisk(filled(FLUX, "flux-dev"), "flux1-kontext-dev.safetensors"))
+    assert match is not None
+    facts = {**match.facts, "missing": {}}
+    overrides = {"components": {"config": "flux-dev"}}
+    listed = Entry(
+        *("k", "a", "/a.safetensors", ".safetensors", 1, "ready"),
+        **{"family": FAMILY.name, "kind": match.kind, "facts": facts, "overrides": overrides},
+    )
+    entry = completed(listed, [], lambda family, own: tuple(own or ()))
+    assert (entry.status, entry.kind, entry.facts["tree"]) == ("ready", "FluxPipeline", "flux-dev")
+
+
+@pytest.mark.parametrize(("said", "expected"), [("v", True), ("epsilon", None), (None, None)])
+def test_what_a_large_one_predicts_its_metadata_may_say(
+    said: str | None, expected: bool | None
+) -> None:
+    metadata = {} if said is None else {"modelspec.prediction_type": said}
+    match = FAMILY.matches(OnDisk(filled(UNET, "sdxl", XL_L, XL_G), metadata=metadata))
+    assert match is not None
+    assert match.facts.get("velocity") is expected
+
+
+def test_a_name_changes_nothing_of_a_fill_or_of_another_shape() -> None:
+    shapes = filled(with_channels(FLUX, "img_in.weight", 384), "flux-dev")
+    match = FAMILY.matches(OnDisk(shapes, "kontext.safetensors"))
+    assert match is not None
+    assert match.kind == "FluxFillPipeline"
+    match = FAMILY.matches(OnDisk(filled(UNET, "sd1", CLIP_L), "kontext-512.safetensors"))
+    assert match is not None
+    assert match.kind == "StableDiffusionPipeline"
 
 
 def test_a_fill_of_flux_is_for_inpainting_alone() -> None:

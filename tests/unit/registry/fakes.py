@@ -23,9 +23,11 @@ class FakeFamily(Family):
         self.called = name
         self.marker = marker
         self.asked: list[str] = []
+        self.names: list[str] = []
 
     def matches(self, on_disk: OnDisk) -> Match | None:
         self.asked.append(on_disk.path.name)
+        self.names.append(on_disk.name)
         for relative in on_disk.files:
             if relative == "model_index.json":
                 return self._from_index(on_disk.read_json(relative))

@@ -75,7 +75,7 @@ def test_threads_hash_everything_and_report_in_batches(folder: Path) -> None:
     pool = HashPool(arrived, threads=2)
     pool.start()
     pool.submit(job(path) for path in paths)
-    assert done.wait(timeout=10)
+    assert done.wait(timeout=60)
     pool.stop()
     assert batches < len(paths)
 
@@ -95,6 +95,6 @@ def test_stop_leaves_a_large_file_at_once(folder: Path) -> None:
     pool = HashPool(results.extend, threads=1, open_file=Telling())
     pool.start()
     pool.submit([job(path)])
-    assert opened.wait(timeout=10)
+    assert opened.wait(timeout=60)
     pool.stop()
     assert results == []

@@ -9,6 +9,7 @@ WHOLE = """
 aliases = ["turbo", "fast"]
 dtype = "bfloat16"
 quantization = "int8"
+compile = true
 pin = true
 idle_timeout = 60
 licence = "non-commercial"
@@ -25,6 +26,7 @@ def test_every_known_key() -> None:
         "aliases": ["turbo", "fast"],
         "dtype": "bfloat16",
         "quantization": "int8",
+        "compile": True,
         "pin": True,
         "idle_timeout": 60.0,
         "licence": "non-commercial",

@@ -59,6 +59,17 @@ def test_converted_it_has_its_tasks_and_its_own_name_and_path(
     assert pickles.registry.on_disk(entry).path == Path(entry.as_loaded().path)
 
 
+def test_families_see_the_name_of_the_original(
+    folder: Path, pickles: Bench, store: ConvertedStore
+) -> None:
+    put(folder / "512-base-ema.ckpt", PICKLE)
+    convert(pickles, store, pickles.settle()["512-base-ema"], weights())
+    assert pickles.family.names == ["512-base-ema.ckpt"]
+    put(folder / "other.ckpt", PICKLE)
+    pickles.settle()
+    assert pickles.family.names == ["512-base-ema.ckpt", "other.ckpt"]
+
+
 def test_that_is_remembered_over_a_restart(
     folder: Path, pickles: Bench, store: ConvertedStore
 ) -> None:

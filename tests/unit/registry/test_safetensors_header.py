@@ -18,7 +18,7 @@ def tensor(begin: int, end: int, *, dtype: Any = "U8", shape: Any = None) -> dic
 
 
 def read(raw: bytes) -> Any:
-    return read_header(io.BytesIO(raw), len(raw))
+    return read_header(io.BytesIO(raw), len(raw)).tensors
 
 
 def test_reads_tensors_in_the_order_of_their_data() -> None:
@@ -39,6 +39,15 @@ def test_reads_padding_empty_tensors_and_small_dtypes() -> None:
         b'"f":{"dtype":"F4","shape":[4],"data_offsets":[0,2]}}     '
     )
     assert set(read(raw + b"ab")) == {"e", "f"}
+
+
+def test_of_the_metadata_only_short_descriptions_of_the_model_are_kept() -> None:
+    said = {"modelspec.title": "Ink", "modelspec.thumbnail": "x" * 1000, "ss_tag": "y", "z": ""}
+    many = {f"modelspec.{i}": "" for i in range(10_000)}
+    raw = header_bytes({"__metadata__": said})
+    assert read_header(io.BytesIO(raw), len(raw)).metadata == {"modelspec.title": "Ink"}
+    raw = header_bytes({"__metadata__": many})
+    assert len(read_header(io.BytesIO(raw), len(raw)).metadata) == 64
 
 
 def test_agrees_with_the_safetensors_package() -> None:

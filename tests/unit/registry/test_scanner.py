@@ -42,6 +42,18 @@ def test_a_config_without_weights_beside_it_is_no_checkpoint(folder: Path) -> No
     assert names(folder) == {"x/deeper/a.safetensors", "b.safetensors"}
 
 
+def test_an_adapter_and_its_configuration_alone_in_a_folder_are_one(folder: Path) -> None:
+    for place in ("ink", "."):
+        put(folder / "loras" / place / "adapter_config.json", "{}")
+        put(folder / "loras" / place / "adapter_model.safetensors", weights())
+    put(folder / "loras" / "line.safetensors", weights())
+    assert names(folder) == {
+        "loras/ink",
+        "loras/line.safetensors",
+        "loras/adapter_model.safetensors",
+    }
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -12,7 +12,7 @@ from onebox.registry import HashStore, Registry
 from onebox.registry.watcher import Watcher
 from tests.unit.registry.fakes import TASKS, FakeFamily, put, weights
 
-PATIENCE_S = 8.0
+PATIENCE_S = 60.0
 
 
 class Listener:

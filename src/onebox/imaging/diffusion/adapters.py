@@ -18,7 +18,9 @@ from onebox.imaging.diffusion.companion_files import reading, require_numbers
 from onebox.imaging.diffusion.inversion_files import read_inversion
 from onebox.imaging.diffusion.inversions import Inversion, inverted
 from onebox.imaging.diffusion.lora_files import Difference, read_lora
-from onebox.imaging.diffusion.lora_layers import Addition, adapted, additions_to, shape_of
+from onebox.imaging.diffusion.lora_layers import Addition, adapted, additions_to
+from onebox.imaging.diffusion.lora_magnitudes import Part, has_magnitudes, scaled_additions
+from onebox.imaging.diffusion.lora_places import shape_of
 from onebox.imaging.diffusion.lora_targets import (
     TEXT_ENCODERS,
     Target,
@@ -81,6 +83,8 @@ def _additions(pipeline: Any, loras: tuple[Adapter, ...], context: RunContext) -
         _require_numbers(entry, differences)
         alien = []
         for difference in differences:
+            # One with magnitudes reads all of the layer's weight.
+            context.check()
             if _is_absent(pipeline, difference):
                 continue
             added = _added(pipeline, difference, targets, lora.scale, context.device)
@@ -108,28 +112,35 @@ def _require_numbers(entry: Entry, differences: list[Difference]) -> None:
 def _is_absent(pipeline: Any, difference: Difference) -> bool:
     """Whether the layer is of a text encoder that the pipeline does without."""
     component = difference.name.component
-    return component in TEXT_ENCODERS and getattr(pipeline, component, None) is None
+    return component in TEXT_ENCODERS and getattr(pipeline, component, pipeline) is None
 
 
 def _added(
     pipeline: Any, difference: Difference, targets: Targets, strength: float, device: Device
 ) -> list[tuple[Target, list[Addition]]] | None:
     """What a layer of the file adds to which modules; None when the pipeline has no such layer."""
-    found = []
-    for target in targets.get(difference.name, ()):
+    named = targets.get(difference.name, ())
+    parts = []
+    for target in named:
         module = getattr(pipeline, target.component).get_submodule(target.name)
         shape = shape_of(module)
-        ones = shape and additions_to(
-            difference.parts,
-            target.place,
-            difference.scale * strength,
-            shape,
-            _like(module, device),
-        )
-        if not ones:
+        if shape is None:
             return None
-        found.append((target, ones))
-    return found or None
+        parts.append(Part(module, shape, target.place, _like(module, device)))
+    additions = _additions_to(difference, parts, strength) if parts else None
+    return None if additions is None else list(zip(named, additions, strict=True))
+
+
+def _additions_to(
+    difference: Difference, parts: list[Part], strength: float
+) -> list[list[Addition]] | None:
+    """For each of the modules that the layer stands for; None where it does not fit them."""
+    if has_magnitudes(difference.parts):
+        return scaled_additions(difference.parts, parts, difference.scale, strength)
+    scale = difference.scale * strength
+    found = [additions_to(difference.parts, p.place, scale, p.shape, p.like) for p in parts]
+    whole = [one for one in found if one]
+    return whole if len(whole) == len(parts) else None
 
 
 def _like(module: Any, device: Device) -> Any:

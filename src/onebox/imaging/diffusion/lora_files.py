@@ -6,14 +6,18 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from onebox.core.errors import InvalidInput
 from onebox.imaging.diffusion.companion_files import owned
-from onebox.imaging.diffusion.lora_keys import DENOISER, LayerName, read_names
+from onebox.imaging.diffusion.lora_config import CONFIG, WEIGHTS, Strengths
+from onebox.imaging.diffusion.lora_keys import LayerName, read_names
 
 # Where the pipelines' own `save_lora_weights` writes strengths.
 _METADATA = "lora_adapter_metadata"
-_DENOISERS = ("unet.", "transformer.", "")
+# Beyond it nothing is read: a configuration has a few kilobytes.
+MAX_CONFIG_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +30,17 @@ class Difference:
 
 
 def read_lora(path: str) -> list[Difference]:
-    """Every layer of the file, on the CPU and in the file's dtype."""
+    """Every layer of a file, or of a folder of PEFT's, on the CPU and in the file's dtype.
+
+    Raises InvalidInput for metadata that nobody writes, OSError and KeyError for what has gone.
+    """
     from safetensors import safe_open
 
-    with safe_open(path, framework="pt") as file:
+    place = Path(path)
+    folder = place if place.is_dir() else None
+    with safe_open(place if folder is None else folder / WEIGHTS, framework="pt") as file:
         names = read_names(file.keys())
-        strengths = _Strengths((file.metadata() or {}).get(_METADATA))
+        strengths = _said_in(file.metadata()) if folder is None else _said_beside(folder)
         layers = []
         for name, parts in names.layers.items():
             tensors = {part: owned(file.get_tensor(key)) for part, key in parts.items()}
@@ -56,32 +65,32 @@ def _scale(parts: Mapping[str, Any], alpha: float | None, rooted: bool) -> float
     return alpha / (math.sqrt(rank) if rooted else rank)
 
 
-class _Strengths:
-    """What the metadata of a file says of alphas: JSON with a component before each key."""
-
-    def __init__(self, text: str | None) -> None:
-        try:
-            values = json.loads(text or "{}")
-        except (ValueError, RecursionError):
-            values = {}
-        self._values: dict[str, Any] = values if isinstance(values, dict) else {}
-
-    def alpha(self, name: LayerName) -> float | None:
-        patterns = self._value(name, "alpha_pattern")
-        for layer, alpha in (patterns if isinstance(patterns, dict) else {}).items():
-            own = layer.replace(".", "_").removeprefix("text_model_")
-            if f"_{name.layer}".endswith(f"_{own}") and _is_number(alpha):
-                return float(alpha)
-        alpha = self._value(name, "lora_alpha")
-        return float(alpha) if _is_number(alpha) else None
-
-    def rooted(self, name: LayerName) -> bool:
-        return self._value(name, "use_rslora") is True
-
-    def _value(self, name: LayerName, key: str) -> Any:
-        prefixes = _DENOISERS if name.component == DENOISER else (f"{name.component}.",)
-        return next((self._values[p + key] for p in prefixes if p + key in self._values), None)
+def _said_in(metadata: Mapping[str, str] | None) -> Strengths:
+    """By the metadata of a file: JSON."""
+    text = (metadata or {}).get(_METADATA) or "{}"
+    if len(text) > MAX_CONFIG_BYTES:
+        raise InvalidInput(
+            f"its metadata take {len(text)} characters to say how strong it is, and at most "
+            f"{MAX_CONFIG_BYTES} are read; save it again",
+            param="loras",
+        )
+    return Strengths(_object_in(text) or {})
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float)
+def _said_beside(folder: Path) -> Strengths:
+    """By the configuration that lies beside the weights, which was judged when it was listed."""
+    with (folder / CONFIG).open("rb") as file:
+        text = file.read(MAX_CONFIG_BYTES)
+    values = _object_in(text)
+    if values is None:
+        raise OSError(f"{CONFIG} is not what it was")
+    return Strengths(values, bare=True)
+
+
+def _object_in(text: str | bytes) -> dict[str, Any] | None:
+    """Of JSON; None for anything else."""
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return values if isinstance(values, dict) else None

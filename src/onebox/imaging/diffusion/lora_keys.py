@@ -26,10 +26,12 @@ _ENDINGS: Mapping[str, str] = {
     "_lora.down.weight": "down",
     "_lora.up.weight": "up",
     ".lora_mid.weight": "mid",
+    # DoRA: lengths of the rows of W' in PEFT; of its rows or columns in LyCORIS.
+    **{f".lora_magnitude_vector{end}": "magnitude" for end in ("", ".weight", ".default.weight")},
     **{
         f".{name}": name
         for name in (
-            *("alpha", "diff", "diff_b"),
+            *("alpha", "diff", "diff_b", "dora_scale"),
             *("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"),
             *("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "lokr_t2"),
         )
@@ -37,9 +39,6 @@ _ENDINGS: Mapping[str, str] = {
 }
 # What trainers write besides and nothing here can apply.
 _FOREIGN: Mapping[str, str] = {
-    ".dora_scale": "DoRA magnitudes",
-    ".lora_magnitude_vector": "DoRA magnitudes",
-    ".lora_magnitude_vector.weight": "DoRA magnitudes",
     ".oft_blocks": "OFT rotations",
     ".oft_diag": "OFT rotations",
     ".boft_blocks": "BOFT rotations",
@@ -54,6 +53,7 @@ _FOREIGN: Mapping[str, str] = {
 _COMPONENTS: Mapping[str, str] = {
     "lora_unet_": DENOISER,
     "lora_transformer_": DENOISER,
+    "lycoris_": DENOISER,
     "unet.": DENOISER,
     "transformer.": DENOISER,
     "diffusion_model.": DENOISER,
@@ -64,6 +64,9 @@ _COMPONENTS: Mapping[str, str] = {
     "text_encoder.": "text_encoder",
     "text_encoder_2.": "text_encoder_2",
     "text_encoder_3.": "text_encoder_3",
+    "text_encoders.clip_l.transformer.": "text_encoder",
+    "text_encoders.clip_g.transformer.": "text_encoder_2",
+    "text_encoders.t5xxl.transformer.": "text_encoder_3",
 }
 # What layers of picture models are called, in files that name no component.
 _BARE = (
@@ -71,6 +74,31 @@ _BARE = (
     *("single_transformer_blocks.", "double_blocks.", "single_blocks.", "joint_blocks."),
 )
 _PEFT = "base_model.model."
+# Below that prefix: blocks and layers of FLUX in its first layout, as fal trains it. There is no
+# other file then, and alpha is the rank, as diffusers takes it.
+_PUBLISHED = frozenset(
+    {
+        *("double_blocks", "single_blocks", "final_layer"),
+        *("img_in", "txt_in", "time_in", "vector_in", "guidance_in"),
+    }
+)
+# Layers outside of all blocks, which files without that prefix do not name so.
+_OUTER = frozenset(
+    {
+        *("conv_in", "conv_out", "time_embedding", "add_embedding"),
+        *("x_embedder", "context_embedder", "pos_embed", "time_text_embed", "norm_out", "proj_out"),
+        *("t_embedder", "y_embedder"),
+    }
+)
+_CLIP = "text_model.encoder."
+# What an alpha may be of, too.
+_WHOLE = frozenset({"U8", "I8", "I16", "I32", "I64"})
+# XLabs names what it trains of FLUX after the attention's processors: those of blocks with two
+# streams are numbered, the picture's being the first.
+_PROCESSOR = ".processor."
+_PROCESSORS = re.compile(r"\.processor\.(qkv|proj)_lora([12]?)\.")
+_STREAMS = {"1": "img_attn", "2": "txt_attn"}
+_SINGLE_STREAM = {"qkv": "linear1_qkv", "proj": "linear2"}
 # Layers that the first file format of diffusers named after their processors.
 _OLD_NAMES = (
     (re.compile(r"_processor_"), "_"),
@@ -90,37 +118,38 @@ class LayerName:
 
 @dataclass(frozen=True, slots=True)
 class LoraNames:
-    """The tensors of a file by layer: part → the tensor's name."""
+    """The tensors of a file by layer: part → the tensor's name.
+
+    `needs_config`: they are named as PEFT does, which tells their strength in another file.
+    """
 
     layers: Mapping[LayerName, Mapping[str, str]]
     unknown: tuple[str, ...] = field(default=())
+    needs_config: bool = False
 
 
 def read_names(names: Iterable[str]) -> LoraNames:
     """Sort the tensor names of a file; those of no LoRA for pictures are left in `unknown`."""
     layers: dict[LayerName, dict[str, str]] = defaultdict(dict)
     unknown = []
+    needs_config = False
     for name in names:
-        module, part = _cut(name)
+        needs_config |= name.startswith(_PEFT) and _first(name) not in _PUBLISHED
+        module, part = _cut(_PROCESSORS.sub(_of_processor, name) if _PROCESSOR in name else name)
         layer = _layer_name(module) if part else None
         if layer is None:
             unknown.append(name)
         else:
             layers[layer][part] = name
-    return LoraNames(layers, tuple(unknown))
+    return LoraNames(layers, tuple(unknown), needs_config)
 
 
 def refuse_unusable(names: LoraNames, tensors: Mapping[str, TensorInfo]) -> None:
     """Raises ModelBroken for a LoRA of a kind that cannot be applied, which it names."""
     for name in names.unknown:
         kind = next((what for ending, what in _FOREIGN.items() if name.endswith(ending)), None)
-        if kind is None and name.startswith(_PEFT):
-            raise ModelBroken(
-                "it is in PEFT's own layout, whose strength lies in another file; save it with "
-                "save_lora_weights of its pipeline"
-            )
         held = kind or f"{name[:100]!r}, which belongs to no known layer"
-        raise ModelBroken(f"it holds {held}; LoRA, LoCon, LoHa and LoKr can be used")
+        raise ModelBroken(f"it holds {held}; LoRA, LoCon, LoHa, LoKr and DoRA can be used")
     for layer, parts in names.layers.items():
         if not _is_whole(parts):
             raise ModelBroken(
@@ -130,15 +159,14 @@ def refuse_unusable(names: LoraNames, tensors: Mapping[str, TensorInfo]) -> None
             tensor = tensors[name]
             if part == "alpha" and math.prod(tensor.shape) != 1:
                 raise ModelBroken(f"{name[:100]} is {list(tensor.shape)[:4]}, not one number")
-            if part != "alpha" and tensor.dtype not in FLOATS:
+            if tensor.dtype not in (FLOATS | _WHOLE if part == "alpha" else FLOATS):
                 raise ModelBroken(f"{name[:100]} is of {tensor.dtype}; save it in F16 or BF16")
 
 
 def is_lora(names: LoraNames, count: int) -> bool:
     """Whether a file of `count` tensors is a LoRA for pictures, usable or not."""
-    if any(_is_whole(parts) for parts in names.layers.values()):
-        return len(names.unknown) < count / 2 or any(map(_is_foreign, names.unknown))
-    return bool(names.unknown) and all(map(_is_peft_picture, names.unknown))
+    is_one = any(_is_whole(parts) for parts in names.layers.values())
+    return is_one and (len(names.unknown) < count / 2 or any(map(_is_foreign, names.unknown)))
 
 
 def _cut(name: str) -> tuple[str, str]:
@@ -154,12 +182,31 @@ def _cut(name: str) -> tuple[str, str]:
 
 
 def _layer_name(module: str) -> LayerName | None:
+    if module.startswith(_PEFT):
+        # An adapter of a language model has other names below it.
+        own = module.removeprefix(_PEFT)
+        if own.startswith(_CLIP):
+            return LayerName("text_encoder", _underscored(own))
+        is_known = own.startswith(_BARE) or _first(module) in _PUBLISHED | _OUTER
+        return LayerName(DENOISER, _underscored(own)) if is_known else None
     for prefix, component in _COMPONENTS.items():
         if module.startswith(prefix):
             return LayerName(component, _underscored(module.removeprefix(prefix)))
     if module.startswith(_BARE):
         return LayerName(DENOISER, _underscored(module))
     return None
+
+
+def _of_processor(found: re.Match[str]) -> str:
+    """ ".processor.qkv_lora1." → ".img_attn.qkv.lora."."""
+    kind, stream = found.groups()
+    layer = f"{_STREAMS[stream]}.{kind}" if stream else _SINGLE_STREAM[kind]
+    return f".{layer}.lora."
+
+
+def _first(name: str) -> str:
+    """The first piece of a name below PEFT's prefix."""
+    return name.removeprefix(_PEFT).partition(".")[0]
 
 
 def _underscored(module: str) -> str:
@@ -185,7 +232,3 @@ def _is_whole(parts: Mapping[str, str]) -> bool:
 
 def _is_foreign(name: str) -> bool:
     return name.endswith(tuple(_FOREIGN))
-
-
-def _is_peft_picture(name: str) -> bool:
-    return name.startswith(tuple(_PEFT + bare for bare in _BARE))

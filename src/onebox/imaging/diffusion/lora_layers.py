@@ -9,44 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from onebox.imaging.diffusion.lora_places import Place, Shape
+
 
 class Addition(Protocol):
-    """What is added to a layer's output [..., out] for its input."""
+    """What is added to a layer's output [..., out] for its input; `own` is what it gives itself."""
 
-    def __call__(self, x: Any) -> Any: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """A linear layer's or a 2-D convolution's: `kernel` is None for the former.
-
-    `arguments` are the convolution's stride, padding and dilation.
-    """
-
-    outputs: int
-    inputs: int
-    kernel: tuple[int, ...] | None
-    arguments: Mapping[str, Any]
-
-    @property
-    def fan_in(self) -> int:
-        """How many numbers each output is made of."""
-        return self.inputs * math.prod(self.kernel or ())
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a module stands in a layer of a LoRA, which may be several modules of ours.
-
-    Attributes:
-        rows: those of the layer's outputs that are the module's.
-        outputs: of the whole layer.
-        widen: the module may take in more than the layer knows, which then sees nothing of it.
-    """
-
-    rows: slice
-    outputs: int
-    widen: bool = False
+    def __call__(self, x: Any, own: Any) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +24,7 @@ class LowRank:
 
     steps: Sequence[tuple[Any, Mapping[str, Any]]]
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Any, own: Any) -> Any:
         for weight, arguments in self.steps:
             x = _product(x, weight, arguments)
         return x
@@ -68,7 +37,7 @@ class Full:
     weight: Any
     arguments: Mapping[str, Any]
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Any, own: Any) -> Any:
         return _product(x, self.weight, self.arguments)
 
 
@@ -78,18 +47,8 @@ class Bias:
 
     value: Any
 
-    def __call__(self, x: Any) -> Any:
+    def __call__(self, x: Any, own: Any) -> Any:
         return self.value
-
-
-def shape_of(module: Any) -> Shape | None:
-    """None for a convolution in groups, to which nothing can be added."""
-    if hasattr(module, "in_features"):
-        return Shape(module.out_features, module.in_features, None, {})
-    if module.groups != 1:
-        return None
-    arguments = {name: getattr(module, name) for name in ("stride", "padding", "dilation")}
-    return Shape(module.out_channels, module.in_channels, tuple(module.kernel_size), arguments)
 
 
 def additions_to(
@@ -97,23 +56,48 @@ def additions_to(
 ) -> list[Addition] | None:
     """What the parts of a LoRA's layer add to a module; None where they do not fit it.
 
-    Whether they fit is judged by their shapes: nothing large is made of a file that does not.
-
     Args:
         like: a tensor of the device and dtype to compute with.
     """
-    found: list[Addition] = []
     try:
-        if "down" in parts:
-            found.append(_low_rank(parts, place, scale, shape, like))
-        elif any(part != "diff_b" for part in parts):
-            weight = _weight(parts, place.outputs * shape.fan_in)[place.rows] * scale
-            found.append(Full(_fitted(weight, shape, place).to(like), shape.arguments))
+        found = weight_additions(parts, place, scale, shape, like)
         if "diff_b" in parts:
-            found.append(_bias(parts["diff_b"], place, scale, shape, like))
-    except _Misfit:
+            found.append(bias_addition(parts["diff_b"], place, scale, shape, like))
+    except Misfit:
         return None
     return found
+
+
+def weight_additions(
+    parts: Mapping[str, Any], place: Place, scale: float, shape: Shape, like: Any
+) -> list[Addition]:
+    """Those to the product of weight and input. Raises Misfit.
+
+    Whether they fit is judged by their shapes: nothing large is made of a file that does not.
+    """
+    if "down" in parts:
+        return [_low_rank(parts, place, scale, shape, like)]
+    if all(part == "diff_b" for part in parts):
+        return []
+    weight = _whole(parts, place, shape) * scale
+    return [Full(_fitted(weight, shape, place).to(like), shape.arguments)]
+
+
+def weight_difference(parts: Mapping[str, Any], place: Place, shape: Shape, device: Any) -> Any:
+    """What the parts add to a module's weight, in float32 and in its shape. Raises Misfit."""
+    import torch
+
+    if "down" not in parts:
+        return _fitted(_whole(parts, place, shape), shape, place).to(device)
+    down, up, *mid = (
+        parts[part].to(device).float() for part in ("down", "up", "mid") if part in parts
+    )
+    up = place.rows_of(up).flatten(1)
+    if mid:
+        weight = torch.einsum("or,rs...,si->oi...", up, mid[0], down.flatten(1))
+    else:
+        weight = (up @ down.flatten(1)).reshape(len(up), *down.shape[1:])
+    return _fitted(weight, shape, place)
 
 
 def adapted(module: Any, additions: Sequence[Addition], dtype: Any) -> Any:
@@ -129,9 +113,9 @@ def _low_rank(
     ones = (1,) * len(kernel)
     inner = shape if mid is None else dataclasses.replace(shape, kernel=ones or None)
     wide = _fitted(down, dataclasses.replace(inner, outputs=rank), place)
-    _require(up.ndim > 1 and tuple(up.shape[:2]) == (place.outputs, rank))
+    _require(rank > 0 and up.ndim > 1 and tuple(up.shape[:2]) == (place.outputs, rank))
     _require(math.prod(up.shape[2:]) == 1)
-    up = (up[place.rows].float() * scale).reshape(shape.outputs, rank, *ones)
+    up = (place.rows_of(up).float() * scale).reshape(shape.outputs, rank, *ones)
     if mid is None:
         steps = [(wide, shape.arguments), (up, {})]
     else:
@@ -140,10 +124,17 @@ def _low_rank(
     return LowRank([(weight.to(like), arguments) for weight, arguments in steps])
 
 
-def _bias(value: Any, place: Place, scale: float, shape: Shape, like: Any) -> Bias:
+def bias_addition(value: Any, place: Place, scale: float, shape: Shape, like: Any) -> Bias:
+    """Raises Misfit."""
     _require(tuple(value.shape) == (place.outputs,))
-    own = (value[place.rows].float() * scale).to(like)
-    return Bias(own.reshape(-1, *(1 for _ in shape.kernel or ())))
+    return Bias(shape.per_channel((place.rows_of(value).float() * scale).to(like)))
+
+
+def _whole(parts: Mapping[str, Any], place: Place, shape: Shape) -> Any:
+    """The module's rows of a difference that is not of low rank."""
+    weight = _weight(parts, place.outputs * shape.fan_in)
+    _require(weight.ndim > 1)
+    return place.rows_of(weight)
 
 
 def _fitted(weight: Any, shape: Shape, place: Place) -> Any:
@@ -201,13 +192,13 @@ def _composed(parts: Mapping[str, Any], name: str, core_name: str, most: int) ->
     return torch.einsum("ijkl,ip,jr->prkl", core, a, b)
 
 
-class _Misfit(Exception):
+class Misfit(Exception):
     """A part has another shape than the layer needs."""
 
 
 def _require(condition: bool) -> None:
     if not condition:
-        raise _Misfit
+        raise Misfit
 
 
 def _product(x: Any, weight: Any, arguments: Mapping[str, Any]) -> Any:
@@ -239,10 +230,10 @@ def _adapted_class() -> Any:
                 return getattr(super().__getattr__("stands_for"), name)
 
         def forward(self, x: Any, *arguments: Any, **options: Any) -> Any:
-            output = self.stands_for(x, *arguments, **options)
+            output = own = self.stands_for(x, *arguments, **options)
             given = x.to(self.dtype)
             for add in self.additions:
-                output = output + add(given).to(output.dtype)
+                output = output + add(given, own).to(output.dtype)
             return output
 
     return Adapted
