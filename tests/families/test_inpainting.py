@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tests.families.tiny_pipelines import Shelf
 
 TASK = Inpainting()
 ODD = (101, 77)
+NOISE = drawing.noise(1)
 
 
 def white_square(size: tuple[int, int]) -> Any:
@@ -138,6 +140,9 @@ def test_a_size_is_taken_as_an_area_where_the_picture_is_preserved(shelf: Shelf)
         ({"mask": b"no picture", "mask_mode": "luminance"}, "mask"),
         ({"strength": 0.1, "mask_mode": "luminance"}, "strength"),
         ({"image": b"no picture"}, "image"),
+        ({"mask_mode": "luminance", "inpaint_padding": 8}, "inpaint_padding"),
+        ({"mask_mode": "luminance", "references": [drawing.media(NOISE)]}, "references"),
+        ({"inpaint_area": "masked", "preserve_unmasked": False}, "inpaint_area"),
     ],
 )
 def test_what_cannot_be_done_is_refused_by_name(
@@ -148,6 +153,76 @@ def test_what_cannot_be_done_is_refused_by_name(
     with pytest.raises(InvalidInput) as caught:
         inpaint(shelf, **given)
     assert caught.value.param == param
+
+
+def dot(size: tuple[int, int], box: tuple[int, int, int, int]) -> Any:
+    from PIL import Image
+
+    mask = Image.new("L", size)
+    mask.paste(255, box)
+    return mask
+
+
+@pytest.mark.parametrize("model", ["sd", "sd-inpaint", "flux-fill"])
+def test_a_small_mask_may_be_drawn_with_all_of_a_models_pixels(shelf: Shelf, model: str) -> None:
+    picture, mask = drawing.noise(9, (400, 300)), dot((400, 300), (200, 150, 232, 182))
+    fields = {
+        "feather": 0,
+        "image": drawing.media(picture),
+        "mask": drawing.media(mask),
+        "steps": 3,
+    }
+    fields |= {"mask_mode": "luminance", "width": 96, "height": 64}
+    whole = inpaint(shelf, model, **fields)
+    part = inpaint(shelf, model, inpaint_area="masked", inpaint_padding=10, **fields)
+    outside = np.asarray(mask) == 0
+    assert part.shape == (300, 400, 3)
+    assert np.array_equal(part[outside], np.asarray(picture)[outside])
+
+    def detail(drawn: np.ndarray) -> float:
+        hole = drawn[150:182, 200:232].astype(float)
+        return float(np.abs(np.diff(hole, axis=0)).mean() + np.abs(np.diff(hole, axis=1)).mean())
+
+    # Of the whole, a pixel that is drawn becomes four by four of the picture's.
+    assert detail(part) > 1.5 * detail(whole)
+
+
+def test_a_model_that_looks_at_several_pictures_is_shown_the_others_too(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from diffusers import FluxKontextInpaintPipeline
+
+    shown: list[Any] = []
+    original = FluxKontextInpaintPipeline.__call__
+
+    @functools.wraps(original)
+    def noted(self: Any, **arguments: Any) -> Any:
+        shown.extend(arguments["image_reference"])
+        return original(self, **arguments)
+
+    monkeypatch.setattr(FluxKontextInpaintPipeline, "__call__", noted)
+    first, others = drawing.noise(1), [drawing.noise(2), drawing.noise(3)]
+    fields = {"mask": drawing.media(white_square((64, 64))), "mask_mode": "luminance"}
+    fields |= {"references": [drawing.media(other) for other in others], "width": 64, "height": 64}
+    drawn = inpaint(shelf, "kontext", image=drawing.media(first), **fields)
+    seen = np.asarray(shown[0])
+    assert np.array_equal(seen, np.concatenate([np.asarray(other) for other in others], axis=1))
+    outside = np.asarray(white_square((64, 64))) == 0
+    assert np.array_equal(drawn[outside], np.asarray(first)[outside])
+
+
+def test_a_part_is_drawn_in_the_size_the_model_learnt_even_of_a_smaller_picture(
+    shelf: Shelf,
+) -> None:
+    fields = {
+        "image": drawing.media(drawing.noise(9, (48, 32))),
+        "mask": drawing.media(dot((48, 32), (2, 2, 9, 9))),
+        "mask_mode": "luminance",
+    }
+    whole = drawing.resolved(TASK, shelf.path("sd"), **fields)
+    part = drawing.resolved(TASK, shelf.path("sd"), inpaint_area="masked", **fields)
+    assert part.width * part.height > whole.width * whole.height
+    assert (part.width, part.height) == (80, 64)
 
 
 def test_strength_says_how_much_of_what_was_there_is_left(shelf: Shelf) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from onebox.core.errors import InvalidInput
+from onebox.tasks import upscale as upscaling
 from onebox.tasks.text_to_image import TextToImage
 from onebox.tasks.upscale import Upscale
 from tests.families import drawing
@@ -38,18 +39,34 @@ def test_the_result_is_exactly_so_many_times_as_large(
     assert drawn.shape == result
 
 
-def test_a_large_picture_is_drawn_in_tiles_of_what_the_model_learnt(shelf: Shelf) -> None:
-    # 96 x 96 pixels in tiles of 64.
-    folder = shelf.path("sd")
-    request = drawing.resolved(
-        TASK, folder, prompt="", image=drawing.media(drawing.noise(1, (48, 48))), steps=4
-    )
+@pytest.mark.parametrize("model", ["sd", "sdxl", "sd3"])
+def test_a_large_picture_is_drawn_in_tiles_of_what_the_model_learnt(
+    shelf: Shelf, model: str
+) -> None:
+    folder = shelf.path(model)
     context = Context(folder)
+    side = context.entry.facts["native_size"] * 3 // 4
+    picture = drawing.media(drawing.noise(1, (side, side)))
+    request = drawing.resolved(TASK, folder, prompt="", image=picture, steps=4)
     recipe = TASK.recipe(request, context.entry)
-    assert (recipe.width, recipe.height) == (64, 64)
-    (output,) = TASK.run(shelf.bundle("sd"), request, context)
-    assert output.value.size == (96, 96)
+    assert recipe.tile == context.entry.facts["native_size"] == 64
+    (output,) = TASK.run(shelf.bundle(model), request, context)
+    assert output.value.size == (2 * side, 2 * side)
     assert output.meta["seed"] == 1
+
+
+@pytest.mark.parametrize(("model", "side"), [("upscale-x4", 16), ("upscale-x2", 32)])
+def test_models_made_for_it_look_at_tiles_of_large_pictures_too(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch, model: str, side: int
+) -> None:
+    monkeypatch.setattr(upscaling, "TILE", side)
+    factor = int(model[-1])
+    context = Context(shelf.path(model))
+    picture = drawing.noise(1, (3 * side, 2 * side))
+    (drawn,) = upscale(shelf, model, context, image=drawing.media(picture), steps=3)
+    assert drawn.shape == (2 * side * factor, 3 * side * factor, 3)
+    # One run over the whole, not one for each tile.
+    assert {steps for _, steps in context.steps} == {3}
 
 
 def test_strength_says_how_much_is_drawn_anew(shelf: Shelf) -> None:

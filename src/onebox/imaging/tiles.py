@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,37 +25,37 @@ def cut(picture: Any, corner: Corner, tile: Size) -> Any:
     return picture.crop((left, top, left + tile[0], top + tile[1]))
 
 
-def joined(tiles: Sequence[Any], places: Sequence[Corner], size: Size, overlap: int) -> Any:
+def joined(tiles: Sequence[Any], places: Sequence[Corner], size: Size) -> Any:
     """One Pillow RGB picture of tiles in their places; where they overlap, one fades into the next.
 
-    Tiles come row by row, as `corners` has them.
+    `size` is that of the whole, which the tiles cover.
     """
+    import numpy as np
     from PIL import Image
 
-    rows: dict[int, Any] = {}
+    width, height = size
+    whole = np.zeros((height, width, 3), np.float32)
+    weights = np.zeros((height, width, 1), np.float32)
     for tile, (left, top) in zip(tiles, places, strict=True):
-        row = rows.setdefault(top, Image.new("RGB", (size[0], tile.height)))
-        row.paste(tile, (left, 0), _fading(tile.size, overlap if left else 0, 0))
-    # Rows as wholes: pasted one over the other, tiles would end sharply in the rows above them.
-    whole = Image.new("RGB", size)
-    for top, row in rows.items():
-        whole.paste(row, (0, top), _fading(row.size, 0, overlap if top else 0))
-    return whole
+        across, down = (np.asarray(bell(side), np.float32) for side in tile.size)
+        weight = np.outer(down, across)[:, :, None]
+        spot = (slice(top, top + tile.height), slice(left, left + tile.width))
+        whole[spot] += np.asarray(tile.convert("RGB"), np.float32) * weight
+        weights[spot] += weight
+    # In place: of the largest results each copy takes 200 MB.
+    whole /= weights
+    return Image.fromarray(np.rint(whole, out=whole).astype(np.uint8))
+
+
+def bell(length: int) -> list[float]:
+    """How much each pixel along a tile's side weighs: most in the middle, hardly at the ends.
+
+    A cosine: two that overlap pass into each other without a kink.
+    """
+    return [math.sin(math.pi * (place + 0.5) / length) ** 2 for place in range(length)]
 
 
 def _starts(length: int, tile: int, overlap: int) -> list[int]:
     """Where tiles begin along one side, evenly spread."""
     count = 1 if length <= tile else -(-(length - overlap) // (tile - overlap))
     return [round(number * (length - tile) / max(1, count - 1)) for number in range(count)]
-
-
-def _fading(size: Size, from_left: int, from_top: int) -> Any:
-    """How much of a tile covers what lies there already, Pillow L, rising over so many pixels."""
-    import numpy as np
-    from PIL import Image
-
-    across, down = (
-        np.minimum(1, np.arange(1, side + 1) / (rise + 1))
-        for side, rise in zip(size, (from_left, from_top), strict=True)
-    )
-    return Image.fromarray((np.outer(down, across) * 255).round().astype(np.uint8))

@@ -17,6 +17,7 @@ from onebox.core.media import MediaRef
 from onebox.core.plugins import TASKS
 from onebox.core.results import Output
 from onebox.hardware.memory import HOST_POOL
+from onebox.imaging.mattes import decontaminated, hardened
 from onebox.imaging.opening import MAX_PIXELS, on_white, open_picture, probe, text_of
 from onebox.imaging.segmentation.labels import chosen_labels
 from onebox.imaging.segmentation.matte import SURE, confidence, edge_sharpness, matte_of
@@ -25,8 +26,8 @@ from onebox.tasks.picture_input import require_room
 # Working memory for each pixel of what the model is shown: u2netp took so much in float32 (peak
 # resident memory on a CPU). A measured peak replaces it.
 RESERVE_BYTES_PER_PIXEL = 2400
-# The picture, as it came and on white, its matte and the cut-out.
-OPENED_BYTES_PER_PIXEL = 16
+# The picture, as it came and on white, its matte, the cut-out, and what cleans its edges.
+OPENED_BYTES_PER_PIXEL = 24
 DIGITS = 4
 
 Label = Annotated[str, Field(min_length=1, max_length=200)]
@@ -52,6 +53,11 @@ class CutoutInput(BaseModel):
     output_compression: int = Field(
         default=90, ge=0, le=100, description="Quality of jpeg and webp."
     )
+    clean_edges: bool = Field(
+        default=False,
+        description="Give soft edges the colours of what is cut out, so that nothing of the old "
+        "background shines around it; everything solid keeps its pixels.",
+    )
     keep_text: bool = Field(
         default=False,
         description="Keep what the text chunks of a PNG say, such as prompt and seed, in a png "
@@ -76,6 +82,8 @@ class Cutout(Task[CutoutInput]):
             raise InvalidInput(
                 "jpeg has no room for all text; take png or webp to keep it", param="keep_text"
             )
+        if request.clean_edges and request.output == "matte":
+            raise InvalidInput("a matte has no colours; leave it out", param="clean_edges")
 
     def reserve_bytes(self, request: CutoutInput, entry: Entry, device: Device) -> int:
         seen: int = entry.facts["pixels"] * RESERVE_BYTES_PER_PIXEL
@@ -124,7 +132,9 @@ def _pixels(request: CutoutInput) -> int:
 
 
 def _output(request: CutoutInput, picture: Any, matte: Any, seen: Any) -> Output:
-    """What was transparent before stays so; the colours are the picture's own."""
+    """What was transparent before stays so; the colours are the picture's own, but for soft edges
+    that are to be cleaned.
+    """
     from PIL import ImageChops
 
     if picture.mode == "RGBA":
@@ -132,6 +142,8 @@ def _output(request: CutoutInput, picture: Any, matte: Any, seen: Any) -> Output
     value = matte
     if request.output == "cutout":
         value = picture.convert("RGB")
+        if request.clean_edges:
+            value = decontaminated(value, hardened(matte))
         value.putalpha(matte)
     return Output(
         "image",

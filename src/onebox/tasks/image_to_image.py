@@ -72,15 +72,7 @@ class ImageToImage(PictureTask[ImageToImageInput]):
     def check(self, request: ImageToImageInput, entry: Entry) -> None:
         super().check(request, entry)
         mode = _mode(entry)
-        most = REFERENCES[kind_of(entry.kind or "")] if mode == EDIT else 1
-        if len(request.images) > most:
-            raise InvalidInput(
-                f"{entry.name} takes {most} picture{'s' * (most > 1)} at most, and "
-                f"{len(request.images)} were sent; use a model that is told what to do with "
-                "several, such as FLUX Kontext",
-                param="images",
-                details={"max": most},
-            )
+        require_sight(entry, len(request.images), "images")
         if mode == EDIT and request.strength is not None:
             raise InvalidInput(
                 f"{entry.name} changes pictures by an instruction and has no strength; leave it "
@@ -109,6 +101,18 @@ class ImageToImage(PictureTask[ImageToImageInput]):
 
     def size_class(self, request: ImageToImageInput) -> str:
         return f"{request.width}x{request.height}x{request.n}+{len(request.images)}"
+
+
+def require_sight(entry: Entry, pictures: int, param: str) -> None:
+    """Raises InvalidInput for more pictures than the model can look at."""
+    most = REFERENCES[kind_of(entry.kind or "")] if EDIT in modes(entry) else 1
+    if pictures > most:
+        raise InvalidInput(
+            f"{entry.name} takes {most} picture{'s' * (most > 1)} at most, and {pictures} were "
+            "sent; use a model that is told what to do with several, such as FLUX Kontext",
+            param=param,
+            details={"max": most},
+        )
 
 
 def _mode(entry: Entry) -> Mode:

@@ -8,18 +8,23 @@ curl -s localhost:8000/v1/tasks/inpainting -H "Authorization: Bearer $KEY" \\
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from onebox.core.contracts import Device, Entry, RunContext, TaskDefaults
+from onebox.core.errors import InvalidInput
 from onebox.core.media import MediaRef
 from onebox.core.plugins import TASKS
 from onebox.imaging.diffusion.abilities import INPAINT
 from onebox.imaging.diffusion.recipe import Picture, Recipe
+from onebox.imaging.layout import Box
 from onebox.imaging.masks import EDIT, MaskMode, feathered, mask_of, pasted
-from onebox.imaging.opening import on_white, open_picture
+from onebox.imaging.opening import on_white, open_picture, open_pictures
+from onebox.imaging.surroundings import around, put_back
+from onebox.tasks.image_to_image import MAX_IMAGES, require_sight
 from onebox.tasks.picture_input import PictureInput, Side
 from onebox.tasks.picture_recipe import (
     filling,
@@ -32,10 +37,12 @@ from onebox.tasks.picture_recipe import (
     size_of,
     stretched,
 )
-from onebox.tasks.picture_task import PictureTask
+from onebox.tasks.picture_task import FALLBACK_SIZE, PictureTask
 
 # Nothing of what was there shines through, as models trained to inpaint expect it.
 DEFAULT_STRENGTH = 1.0
+InpaintArea = Literal["whole", "masked"]
+MAX_PADDING = 4096
 # Of the shorter side; 8 pixels of 512.
 DEFAULT_FEATHER = 1 / 64
 # What the picture, its mask, its rim and the result take of a picture's own size.
@@ -49,6 +56,11 @@ class InpaintingInput(PictureInput):
     mask: MediaRef | None = Field(
         None,
         description="Of the picture's shape. Left out, the picture's own transparency is the mask.",
+    )
+    references: list[MediaRef] = Field(
+        [],
+        max_length=MAX_IMAGES - 1,
+        description="Further pictures, for a model that is told what to do with them.",
     )
     mask_mode: MaskMode = Field(
         default="alpha",
@@ -65,6 +77,18 @@ class InpaintingInput(PictureInput):
         default=True,
         description="The result is the picture in its own size, and outside the mask its pixels "
         "are what they were, bit for bit. False: as the model drew it.",
+    )
+    inpaint_area: InpaintArea = Field(
+        default="whole",
+        description="What is drawn to fill the mask: the `whole` picture, or the `masked` part of "
+        "it with what surrounds that, which then has as many pixels as the whole would have.",
+    )
+    inpaint_padding: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_PADDING,
+        description="Pixels of the picture on each side of the mask that are drawn with it; by "
+        "default a quarter of the mask's longer side, 32 at least. With `masked` alone.",
     )
     strength: float | None = Field(
         None,
@@ -87,10 +111,12 @@ class Hole(Picture):
     Attributes:
         whole: Pillow RGB or RGBA, what it is put back into.
         rim: Pillow L of that size: how much of the drawing is taken.
+        box: what is drawn of the whole; None: all of it.
     """
 
     whole: Any = None
     rim: Any = None
+    box: Box | None = None
 
 
 class Inpainting(PictureTask[InpaintingInput]):
@@ -102,8 +128,13 @@ class Inpainting(PictureTask[InpaintingInput]):
         self, request: InpaintingInput, entry: Entry, defaults: TaskDefaults
     ) -> InpaintingInput:
         own = size_of(request.image, "image")
-        size = size_for(own, entry, (request.width, request.height))
-        if request.preserve_unmasked and request.width and request.height:
+        asked = request.width, request.height
+        if request.inpaint_area == "masked" and asked == (None, None):
+            # Also more pixels than the picture has: the part is a small one.
+            native = entry.facts.get("native_size", FALLBACK_SIZE)
+            asked = native, native
+        size = size_for(own, entry, asked)
+        if request.preserve_unmasked and None not in asked:
             # It is put back into the picture: another shape would be stretched.
             size = shaped(own, size, entry)
         update: dict[str, Any] = {"width": size[0], "height": size[1], "source": own}
@@ -114,6 +145,8 @@ class Inpainting(PictureTask[InpaintingInput]):
     def check(self, request: InpaintingInput, entry: Entry) -> None:
         super().check(request, entry)
         require_steps(request, request.strength)
+        _require_area(request)
+        require_sight(entry, 1 + len(request.references), "references")
         if request.preserve_unmasked and request.source is not None:
             require_answer(request, request.source)
 
@@ -122,6 +155,10 @@ class Inpainting(PictureTask[InpaintingInput]):
         assert request.height
         size = request.width, request.height
         return recipe_of(request, INPAINT, size, strength=request.strength)
+
+    def batch_key(self, request: InpaintingInput, entry: Entry) -> Hashable | None:
+        # What a model is shown is of one size in a call.
+        return None if request.references else super().batch_key(request, entry)
 
     def pictures(
         self, request: InpaintingInput, recipe: Recipe, owner: int, context: RunContext
@@ -137,20 +174,28 @@ class Inpainting(PictureTask[InpaintingInput]):
         size = recipe.width, recipe.height
         # What goes back into the picture must lie where it lay, so nothing is cut off.
         fitted = stretched if request.preserve_unmasked else filling
+        is_part = request.inpaint_area == "masked"
+        box = around(mask, request.inpaint_padding) if is_part else Box(0, 0, *whole.size)
+        part = whole.crop(box.corners) if is_part else whole
+        shown = [context.read(media) for media in request.references]
         return pictures_of(
             request,
             owner,
             Hole,
-            image=fitted(on_white(whole), size),
-            mask=_covered(fitted(mask, size)),
+            image=fitted(on_white(part), size),
+            mask=_covered(fitted(mask.crop(box.corners), size)),
             whole=whole,
-            rim=feathered(mask, _feather(request, whole.size)),
+            rim=feathered(mask, _feather(request, part.size)),
+            box=box if is_part else None,
+            references=tuple(open_pictures(shown, "references")),
         )
 
     def finished(
         self, image: Any, request: InpaintingInput, picture: Picture, context: RunContext
     ) -> Any:
         assert isinstance(picture, Hole)
+        if picture.box is not None:
+            return put_back(picture.whole, image, picture.box, picture.rim)
         return pasted(picture.whole, image, picture.rim) if request.preserve_unmasked else image
 
     def reserve_bytes(self, request: InpaintingInput, entry: Entry, device: Device) -> int:
@@ -159,7 +204,20 @@ class Inpainting(PictureTask[InpaintingInput]):
 
     def size_class(self, request: InpaintingInput) -> str:
         width, height = request.source or (0, 0)
-        return f"{request.width}x{request.height}x{request.n} in {width}x{height}"
+        shown = f"+{len(request.references)}" if request.references else ""
+        return f"{request.width}x{request.height}x{request.n} in {width}x{height}{shown}"
+
+
+def _require_area(request: InpaintingInput) -> None:
+    """Raises InvalidInput for what a drawing of the masked part alone has, or cannot have."""
+    if request.inpaint_area == "whole" and request.inpaint_padding is not None:
+        raise InvalidInput("inpaint_padding needs inpaint_area=masked", param="inpaint_padding")
+    if request.inpaint_area == "masked" and not request.preserve_unmasked:
+        raise InvalidInput(
+            "inpaint_area=masked draws a part, which is put back into the picture; leave out "
+            "preserve_unmasked=false",
+            param="inpaint_area",
+        )
 
 
 def _feather(request: InpaintingInput, size: tuple[int, int]) -> int:

@@ -107,6 +107,7 @@ class PictureTask(Task[InputT]):
             image=MediaRef(media_type=artifact.media_type, data=artifact.data),
             output_format=request.output_format,
             output_compression=request.output_compression,
+            clean_edges=True,
             keep_text=True,
         )
         return Stage(
@@ -173,9 +174,15 @@ class PictureTask(Task[InputT]):
 
 
 def _require_sides(recipe: Recipe, entry: Entry) -> None:
-    """Raises InvalidInput for a size that the pipeline would round without a word."""
-    step = entry.facts.get("multiple", 1)
+    """Raises InvalidInput for a size that the pipeline cannot draw, or would silently round."""
+    step, most = entry.facts.get("multiple", 1), entry.facts.get("max_side")
     for param, side in (("width", recipe.width), ("height", recipe.height)):
+        if most is not None and side > most:
+            raise InvalidInput(
+                f"{entry.name} draws sides of at most {most} pixels, and {param} is {side}",
+                param=param,
+                details={"max": most, "received": side},
+            )
         if side % step:
             raise InvalidInput(
                 f"{entry.name} draws sides that are multiples of {step}, and {param} is {side}; "

@@ -1,6 +1,8 @@
 """Task `upscale`: a picture made larger, with detail drawn into it.
 
 By a model made for it, or by any that draws on from pictures; in tiles, so that memory is no limit.
+Where the latents are laid out as the picture is, the denoiser looks at tiles of them at each step;
+other models draw each tile by itself.
 
 curl -s localhost:8000/v1/tasks/upscale -H "Authorization: Bearer $KEY" \\
      -F model=onebox-shapes -F image=@circle.png -H 'Accept: image/png' -o large.png
@@ -8,19 +10,27 @@ curl -s localhost:8000/v1/tasks/upscale -H "Authorization: Bearer $KEY" \\
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
 
-from onebox.core.contracts import Entry, RunContext, TaskDefaults
+from onebox.core.contracts import Device, Entry, RunContext, TaskDefaults
 from onebox.core.errors import InvalidInput
 from onebox.core.media import MediaRef
 from onebox.core.plugins import TASKS
 from onebox.core.seeds import seed_of
-from onebox.imaging.diffusion.abilities import IMAGE, UPSCALE, UPSCALE_FACTORS, kind_of
-from onebox.imaging.diffusion.recipe import Picture, Recipe
+from onebox.imaging.diffusion.abilities import (
+    IMAGE,
+    IN_ROWS,
+    UPSCALE,
+    UPSCALE_FACTORS,
+    kind_of,
+)
+from onebox.imaging.diffusion.drawing import draw
+from onebox.imaging.diffusion.recipe import Picture, Recipe, Spot
 from onebox.imaging.diffusion.sizes import Size
 from onebox.imaging.opening import open_picture
 from onebox.imaging.tiles import corners, cut, joined
@@ -43,13 +53,14 @@ DEFAULT_STRENGTH = 0.3
 MAX_PIXELS = 4096 * 4096
 # Side of a tile that a model made for this is given, in pixels.
 TILE = 256
-# Of a tile's side, what it shares with the next. A model made for this follows the picture; others
-# may draw another thing into each tile, which needs more room to pass into its neighbour.
-OVERLAP = 1 / 8
-LOOSE_OVERLAP = 1 / 4
+# Of a tile's side that is drawn by itself, what it shares with the next.
+OVERLAP = 1 / 4
+# What the picture, its latents and the result take of the result's size.
+BYTES_PER_PIXEL = 48
 # The class that takes a noise level.
 NOISED = "StableDiffusionUpscalePipeline"
-# Tiles begin with noise of their own, or all would show the same grain.
+# They begin with parts of one noise; what else is chance is each tile's own, or all would show the
+# same grain.
 SEEDS_BETWEEN_TILES = 1_000
 
 
@@ -109,12 +120,20 @@ class Upscale(PictureTask[UpscaleInput]):
         require_steps(request, request.strength)
 
     def recipe(self, request: UpscaleInput, entry: Entry) -> Recipe:
-        width, height = _tile(request, entry)
         factor = _factor(entry)
-        if factor is None:
-            return recipe_of(request, IMAGE, (width, height), strength=request.strength)
+        if not _is_whole(entry):
+            return recipe_of(request, IMAGE, _tile(request, entry), strength=request.strength)
+        width, height = (side * (factor or 1) for side in _ground(request, entry))
         noise = () if request.noise_level is None else (("noise_level", request.noise_level),)
-        return recipe_of(request, UPSCALE, (width * factor, height * factor), extra=noise)
+        recipe = recipe_of(
+            request,
+            IMAGE if factor is None else UPSCALE,
+            (width, height),
+            strength=request.strength,
+            extra=noise,
+        )
+        most = _most(entry) * (factor or 1)
+        return replace(recipe, tile=most if max(width, height) > most else None)
 
     def batch_key(self, request: UpscaleInput, entry: Entry) -> Hashable | None:
         return None
@@ -134,16 +153,20 @@ class Upscale(PictureTask[UpscaleInput]):
         recipe: Recipe,
         context: RunContext,
     ) -> list[Any]:
-        entry = context.entry
-        factor = _factor(entry) or 1
-        ground, tile = _ground(request, entry), _tile(request, entry)
-        overlap = _overlap(entry)
-        places = corners(ground, tile, overlap)
+        if _is_whole(context.entry):
+            if recipe.tile is None:
+                return super().drawn(bundle, pictures, request, recipe, context)
+            # To show it half made could take more memory than a part of it does.
+            unseen = [replace(picture, previews=0) for picture in pictures]
+            return draw(bundle, unseen, recipe, 1, context)
+        size, tile = pictures[0].image.size, (recipe.width, recipe.height)
+        places = _places(size, tile, context.entry)
         tiles = [
             replace(
                 picture,
                 image=cut(picture.image, place, tile),
                 seed=seed_of(picture.seed, number * SEEDS_BETWEEN_TILES),
+                spot=Spot(place, size, picture.seed),
                 # Of tiles there is nothing to be seen before they are joined.
                 previews=picture.previews if len(places) == 1 else 0,
             )
@@ -151,11 +174,9 @@ class Upscale(PictureTask[UpscaleInput]):
             for number, place in enumerate(places)
         ]
         drawn = super().drawn(bundle, tiles, request, recipe, context)
-        spots = [(left * factor, top * factor) for left, top in places]
-        size = ground[0] * factor, ground[1] * factor
         count = len(places)
         return [
-            joined(drawn[number * count : (number + 1) * count], spots, size, overlap * factor)
+            joined(drawn[number * count : (number + 1) * count], places, size)
             for number in range(len(pictures))
         ]
 
@@ -164,9 +185,18 @@ class Upscale(PictureTask[UpscaleInput]):
     ) -> Any:
         return stretched(image, _result(request))
 
+    def reserve_bytes(self, request: UpscaleInput, entry: Entry, device: Device) -> int:
+        drawing = super().reserve_bytes(request, entry, device)
+        return drawing + math.prod(_result(request)) * BYTES_PER_PIXEL
+
     def size_class(self, request: UpscaleInput) -> str:
         width, height = _result(request)
         return f"{width}x{height}x{request.scale:g}x{request.n}"
+
+    def _pixels(self, request: UpscaleInput, entry: Entry) -> int:
+        recipe = self.recipe(request, entry)
+        sides = recipe.width, recipe.height
+        return math.prod(min(side, recipe.tile or side) for side in sides)
 
 
 def _factor(entry: Entry) -> int | None:
@@ -204,8 +234,17 @@ def _most(entry: Entry) -> int:
     return max(step, most // step * step)
 
 
-def _overlap(entry: Entry) -> int:
-    return int(_most(entry) * (OVERLAP if _factor(entry) else LOOSE_OVERLAP))
+def _places(size: Size, tile: Size, entry: Entry) -> list[Size]:
+    """Left and top of the tiles, where latents begin: they begin with parts of one noise."""
+    step = multiple(entry)
+    (whole, part) = ((width // step, height // step) for width, height in (size, tile))
+    overlap = int(_most(entry) * OVERLAP) // step
+    return [(left * step, top * step) for left, top in corners(whole, part, overlap)]
+
+
+def _is_whole(entry: Entry) -> bool:
+    """Whether the picture is one while it is drawn, whatever its size."""
+    return kind_of(entry.kind or "") in IN_ROWS
 
 
 def _require_fields(request: UpscaleInput, entry: Entry) -> None:

@@ -61,6 +61,28 @@ def test_the_cutout_is_the_picture_with_the_models_alpha() -> None:
     assert output.meta == {"width": 20, "height": 10, "confidence": 1.0, "edge_sharpness": 1.0}
 
 
+def test_soft_edges_may_take_on_the_colours_of_what_is_cut_out() -> None:
+    photo = Image.new("RGB", (20, 10), (0, 0, 255))
+    photo.paste((200, 10, 10), (12, 0, 20, 10))
+    # The model is sure of the last columns, and half sure of two that are still blue.
+    seen = [[0.0] * 10 + [0.5] * 2 + [0.97] * 8] * 10
+    file = io.BytesIO()
+    photo.save(file, "PNG")
+    plain = run(seen, file.getvalue())[0].value
+    clean = run(seen, file.getvalue(), clean_edges=True)[0].value
+    assert plain.getpixel((11, 5))[:3] == (0, 0, 255)
+    red, _, blue, alpha = clean.getpixel((11, 5))
+    assert red > 190
+    assert blue < 20
+    assert 100 < alpha < 160
+    for x in range(12, 20):
+        assert clean.getpixel((x, 5)) == plain.getpixel((x, 5))
+    request = CutoutInput(image=raw(), clean_edges=True, output="matte")
+    with pytest.raises(InvalidInput) as caught:
+        TASK.check(request, entry())
+    assert caught.value.param == "clean_edges"
+
+
 def test_a_model_is_shown_what_is_transparent_on_white() -> None:
     output, (shown, _) = run(HALF, raw("RGBA", (0, 0, 0, 0)))
     assert shown.getpixel((3, 3)) == (255, 255, 255)
@@ -102,7 +124,7 @@ def test_values_out_of_range_are_refused(values: dict[str, Any]) -> None:
 
 def test_memory_is_reserved_for_what_the_model_sees_and_for_the_picture() -> None:
     request = CutoutInput(image=raw())
-    assert TASK.reserve_bytes(request, entry(), DEVICE) == 100 * 2400 + 200 * 16
+    assert TASK.reserve_bytes(request, entry(), DEVICE) == 100 * 2400 + 200 * 24
     card = msgspec.structs.replace(DEVICE, pool="cuda:0")
     assert TASK.reserve_bytes(request, entry(), card) == 100 * 2400
 

@@ -42,6 +42,8 @@ def test_what_was_drawn_is_cut_out_in_the_format_that_was_asked_for(kept: str, q
     assert stage.input.image.data == b"drawn"
     assert (stage.input.output, stage.input.output_format) == ("cutout", kept)
     assert stage.input.output_compression == quality
+    # What was drawn behind it is not to shine around it.
+    assert stage.input.clean_edges
     # The prompt and the seed that the file tells are told by the cut-out too.
     assert stage.input.keep_text
 
