@@ -51,6 +51,19 @@ def test_a_folder_that_wants_its_own_code_is_refused(
         FAMILY.matches(open_on_disk(_changed(tiny_sd, tmp_path, change)))
 
 
+def test_a_safety_checker_as_published_folders_name_it_is_left_out(
+    tiny_sd: Path, tmp_path: Path
+) -> None:
+    """Whether it was copied with the rest or not."""
+    checker = ["stable_diffusion", "StableDiffusionSafetyChecker"]
+    folder = _changed(tiny_sd, tmp_path, lambda index: index.update(safety_checker=checker))
+    assert FAMILY.matches(open_on_disk(folder)) is not None
+    loaded = FAMILY.load(entry(folder), device())
+    assert loaded.pipeline.safety_checker is None
+    shutil.copytree(folder / "vae", folder / "safety_checker")
+    assert FAMILY.matches(open_on_disk(folder)) is not None
+
+
 def test_python_beside_the_weights_is_never_run(tiny_sd: Path, tmp_path: Path) -> None:
     folder = _changed(tiny_sd, tmp_path, lambda index: None)
     for name in ("pipeline.py", "unet/unet.py", "unet/my_code.py"):

@@ -44,6 +44,15 @@ OFFERED: dict[str, tuple[str, ...]] = {
     "pixart": FROM_TEXT,
     "qwen-image": (*FROM_TEXT, *FROM_ONE, "inpainting"),
     "flux2-klein": (*FROM_TEXT, "image-to-image"),
+    "z-image": (*FROM_TEXT, *FROM_ONE, "inpainting"),
+    "kolors": (*FROM_TEXT, *FROM_ONE),
+    "pixart-alpha": FROM_TEXT,
+    "aura-flow": FROM_TEXT,
+    "cogview3": FROM_TEXT,
+    "cogview4": FROM_TEXT,
+    "hunyuan-dit": FROM_TEXT,
+    "sana": FROM_TEXT,
+    "lumina2": FROM_TEXT,
 }
 
 
@@ -95,7 +104,7 @@ def test_a_seed_gives_the_same_picture_alone_and_among_others(
 
 
 @pytest.mark.parametrize("task", ["image-to-image", "inpainting", "variations"])
-@pytest.mark.parametrize("model", ["sd", "sdxl", "sd3", "flux", "qwen-image"])
+@pytest.mark.parametrize("model", ["sd", "sdxl", "sd3", "flux", "qwen-image", "z-image"])
 def test_requests_with_pictures_of_their_own_share_a_call(
     shelf: Shelf, model: str, task: str
 ) -> None:
@@ -134,6 +143,10 @@ def test_guidance_matters_where_it_needs_a_second_look_at_each_step(shelf: Shelf
         ("flux-fill", "inpainting"),
         ("kontext", "image-to-image"),
         ("upscale-x4", "upscale"),
+        ("z-image", "inpainting"),
+        ("kolors", "variations"),
+        ("cogview3", "text-to-image"),
+        ("pixart-alpha", "text-to-image"),
     ],
 )
 def test_a_cancel_takes_effect_inside_a_step_and_leaves_the_model_as_it_was(

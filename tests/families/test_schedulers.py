@@ -211,6 +211,24 @@ def test_the_picture_under_the_noise_is_known_after_one_step(name: str) -> None:
     torch.testing.assert_close(belief.latents(after), wanted, atol=0.05, rtol=0.05)
 
 
+@pytest.mark.parametrize("name", [*FLOW_SAMPLERS, None])
+def test_it_is_known_where_the_model_is_told_other_timesteps_than_the_noise_levels(
+    name: str | None,
+) -> None:
+    """As CogView 4 is: its noise levels are shifted, its timesteps are not."""
+    import torch
+
+    scheduler = create_scheduler(flow(), name)
+    belief = Belief(scheduler)
+    scheduler.set_timesteps(timesteps=[1000.0, 750.0, 500.0, 250.0], sigmas=[1.0, 0.75, 0.5, 0.25])
+    wanted = picture()
+    noise = torch.randn(wanted.shape, generator=torch.Generator().manual_seed(1))
+    latents = noise
+    for timestep in scheduler.timesteps:
+        latents = scheduler.step(noise - wanted, timestep, latents, return_dict=False)[0]
+        torch.testing.assert_close(belief.latents(latents), wanted, atol=0.02, rtol=0)
+
+
 def test_a_named_scheduler_draws_another_picture(bundle: PipelineBundle, tiny_sd: Path) -> None:
     (own,) = draw(bundle, tiny_sd, seed=1, steps=4)
     (again,) = draw(bundle, tiny_sd, seed=1, steps=4, scheduler="DDIM")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from onebox.core.errors import ModelBroken
+from onebox.imaging.checkpoints.assembly import Plan, load_pipeline
 from onebox.registry.on_disk import open_on_disk
 from tests.families.pictures import device
 from tests.families.single_file_loading import (
@@ -127,6 +129,25 @@ def test_what_trainers_note_of_the_noise_goes_to_the_scheduler(
 
     assert (plain.prediction_type, plain.rescale_betas_zero_snr) == ("epsilon", False)
     assert (told.prediction_type, told.rescale_betas_zero_snr) == ("v_prediction", True)
+
+
+def test_what_a_file_says_that_it_predicts_counts_where_no_configuration_is_named(
+    folders: Folders, tmp_path: Path
+) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder = folders("StableDiffusionPipeline")
+    file = single_file(folder, tmp_path / "x.safetensors")
+    save_file(load_file(file), file, {"modelspec.prediction_type": "v"})
+    plan = Plan(file, folder, "StableDiffusionPipeline", {}, torch.float32, torch.float32)
+
+    found = entry(file)
+    told = load_pipeline(replace(plan, velocity=True)).scheduler.config
+    named = load(file, {"config": str(folder)}).scheduler.config
+
+    assert found.facts["velocity"] is True
+    assert (told.prediction_type, named.prediction_type) == ("v_prediction", "epsilon")
 
 
 @pytest.mark.parametrize(

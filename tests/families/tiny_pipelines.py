@@ -7,7 +7,14 @@ from pathlib import Path
 
 from onebox.core.contracts import Family
 from onebox.imaging.diffusion.bundles import PipelineBundle
-from tests.families import tiny_models, tiny_qwen, tiny_stable_diffusions, tiny_transformers
+from tests.families import (
+    tiny_glm,
+    tiny_models,
+    tiny_qwen,
+    tiny_sentences,
+    tiny_stable_diffusions,
+    tiny_transformers,
+)
 from tests.families.pictures import FAMILY, device, entry
 
 BUILDERS: Mapping[str, Callable[[Path], Path]] = {
@@ -27,6 +34,15 @@ BUILDERS: Mapping[str, Callable[[Path], Path]] = {
     "pixart": tiny_transformers.pixart,
     "qwen-image": tiny_qwen.qwen_image,
     "flux2-klein": tiny_qwen.flux2_klein,
+    "z-image": tiny_qwen.z_image,
+    "pixart-alpha": tiny_sentences.pixart_alpha,
+    "aura-flow": tiny_sentences.aura_flow,
+    "cogview3": tiny_sentences.cogview3,
+    "hunyuan-dit": tiny_sentences.hunyuan_dit,
+    "sana": tiny_sentences.sana,
+    "lumina2": tiny_sentences.lumina2,
+    "cogview4": tiny_glm.cogview4,
+    "kolors": tiny_glm.kolors,
 }
 
 

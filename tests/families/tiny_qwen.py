@@ -1,4 +1,4 @@
-"""Tiny random pipelines whose text encoder is a Qwen: Qwen-Image and FLUX.2 klein.
+"""Tiny random pipelines whose text encoder is a Qwen: Qwen-Image, FLUX.2 klein, Z-Image.
 
 Torch is imported on use.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tests.families.tiny_transformers import flow, vae16
+
 MARKS = (
     "<|endoftext|>",
     "<|im_start|>",
@@ -16,6 +18,10 @@ MARKS = (
     "<|vision_end|>",
     "<|image_pad|>",
     "<|video_pad|>",
+)
+TURNS = (
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
 
@@ -119,20 +125,11 @@ def flux2_klein(folder: Path) -> Path:
         Flux2KleinPipeline,
         Flux2Transformer2DModel,
     )
-    from transformers import Qwen3Config, Qwen3ForCausalLM
+    from transformers import Qwen3ForCausalLM
 
     torch.manual_seed(13)
     words = tokenizer()
     words.chat_template = "{% for message in messages %}{{ message.content }}{% endfor %}"
-    reader = Qwen3Config(
-        vocab_size=300,
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=28,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        head_dim=8,
-    )
     transformer = Flux2Transformer2DModel(
         in_channels=16,
         num_layers=1,
@@ -154,8 +151,55 @@ def flux2_klein(folder: Path) -> Path:
             latent_channels=4,
             norm_num_groups=8,
         ),
-        text_encoder=Qwen3ForCausalLM(reader).eval(),
+        text_encoder=Qwen3ForCausalLM(qwen3(layers=28)).eval(),
         tokenizer=words,
         transformer=transformer,
     ).save_pretrained(folder)
     return folder
+
+
+def z_image(folder: Path) -> Path:
+    """ZImagePipeline: guided by any scale above 0; each prompt keeps its own length."""
+    import torch
+    from diffusers import ZImagePipeline, ZImageTransformer2DModel
+    from transformers import Qwen3Model
+
+    torch.manual_seed(21)
+    words = tokenizer()
+    words.chat_template = TURNS
+    transformer = ZImageTransformer2DModel(
+        in_channels=4,
+        dim=32,
+        n_layers=1,
+        n_refiner_layers=1,
+        n_heads=2,
+        n_kv_heads=2,
+        cap_feat_dim=16,
+        axes_dims=[4, 6, 6],
+        axes_lens=[1024, 256, 256],
+    )
+    # Both come with whatever the memory held.
+    torch.nn.init.normal_(transformer.x_pad_token)
+    torch.nn.init.normal_(transformer.cap_pad_token)
+    ZImagePipeline(
+        scheduler=flow(),
+        vae=vae16(),
+        text_encoder=Qwen3Model(qwen3(layers=2)).eval(),
+        tokenizer=words,
+        transformer=transformer,
+    ).save_pretrained(folder)
+    return folder
+
+
+def qwen3(layers: int) -> Any:
+    from transformers import Qwen3Config
+
+    return Qwen3Config(
+        vocab_size=300,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=layers,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        head_dim=8,
+    )

@@ -166,33 +166,35 @@ def chroma(folder: Path) -> Path:
     return folder
 
 
-def pixart(folder: Path) -> Path:
-    """PixArtSigmaPipeline: only from text; it tells of its steps by the old kind of callback."""
+def pixart(folder: Path, kind: str = "PixArtSigmaPipeline", **config: Any) -> Path:
+    """A PixArt of the class `kind`: from text only; it tells of its steps by the old kind of
+    callback. `config` is of its denoiser.
+    """
+    import diffusers
     import torch
-    from diffusers import PixArtSigmaPipeline, PixArtTransformer2DModel
 
     from tests.families.tiny_models import vae
     from tests.families.tiny_stable_diffusions import ddim
 
     torch.manual_seed(9)
-    transformer = PixArtTransformer2DModel(
-        sample_size=32,
-        num_layers=1,
-        patch_size=2,
-        attention_head_dim=8,
-        num_attention_heads=4,
-        caption_channels=32,
-        in_channels=4,
-        cross_attention_dim=32,
-        out_channels=8,
-        norm_num_groups=8,
-        use_additional_conditions=False,
-    )
-    PixArtSigmaPipeline(
+    own = {
+        "sample_size": 32,
+        "num_layers": 1,
+        "patch_size": 2,
+        "attention_head_dim": 8,
+        "num_attention_heads": 3,
+        "caption_channels": 32,
+        "in_channels": 4,
+        "cross_attention_dim": 24,
+        "out_channels": 8,
+        "norm_num_groups": 8,
+        "use_additional_conditions": False,
+    }
+    getattr(diffusers, kind)(
         tokenizer=letter_tokenizer(),
         text_encoder=t5(),
         vae=vae(),
-        transformer=transformer,
+        transformer=diffusers.PixArtTransformer2DModel(**{**own, **config}),
         scheduler=ddim(),
     ).save_pretrained(folder)
     return folder

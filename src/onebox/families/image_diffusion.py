@@ -6,6 +6,7 @@ says what each can do); a folder that names code of its own is refused.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from onebox.imaging.diffusion.pipeline_folder import (
     read_index,
 )
 
+LEARNT_PLACES = "AuraFlowTransformer2DModel"
 SAFETY_CHECKERS = frozenset({"safety_checker", "feature_extractor", "image_encoder"})
 
 
@@ -36,12 +38,14 @@ class Shape:
         in_channels: of the denoiser.
         text_width: of the text it reads.
         native_size: side in pixels of the pictures that were learnt.
+        max_side: in pixels, of what it can draw at all; None where nothing ends it.
     """
 
     in_channels: int | None = None
     text_width: int | None = None
     native_size: int | None = None
     is_refiner: bool = False
+    max_side: int | None = None
 
 
 def match_of(class_name: str, shape: Shape) -> Match:
@@ -59,6 +63,9 @@ def match_of(class_name: str, shape: Shape) -> Match:
     facts = abilities.facts_of(class_name, base, shape.in_channels, shape.native_size)
     if shape.text_width is not None:
         facts["text_width"] = shape.text_width
+    if shape.max_side is not None:
+        facts["max_side"] = shape.max_side
+        facts["native_size"] = min(shape.max_side, facts.get("native_size", shape.max_side))
     return Match(class_name, facts, tasks)
 
 
@@ -68,7 +75,7 @@ class ImageDiffusion(Family):
     tasks = abilities.TASK_NAMES
 
     def matches(self, on_disk: OnDisk) -> Match | None:
-        index = index_of(on_disk, abilities.class_names())
+        index = index_of(on_disk, abilities.class_names(), SAFETY_CHECKERS)
         if index is None:
             return None
         components = dict(components_of(index))
@@ -116,14 +123,31 @@ def _shape(on_disk: OnDisk, index: Mapping[str, Any], components: Mapping[str, s
         _number(config.get("cross_attention_dim")),
         _native_size(on_disk, config) if "vae" in components else None,
         bool(index.get("requires_aesthetics_score")),
+        _max_side(on_disk, config) if "vae" in components else None,
     )
 
 
 def _native_size(on_disk: OnDisk, denoiser: Mapping[str, Any]) -> int | None:
     """In pixels, where the configuration tells it."""
     latents = _number(denoiser.get("sample_size"))
-    levels = on_disk.read_json("vae/config.json").get("block_out_channels") or ()
-    return latents * 2 ** (len(levels) - 1) if latents and levels else None
+    levels = _levels(on_disk)
+    return latents * 2 ** (levels - 1) if latents and levels else None
+
+
+def _max_side(on_disk: OnDisk, denoiser: Mapping[str, Any]) -> int | None:
+    """AuraFlow learnt each place of a square, and knows none beyond it."""
+    places, patch = (_number(denoiser.get(name)) for name in ("pos_embed_max_size", "patch_size"))
+    levels = _levels(on_disk)
+    if denoiser.get("_class_name") != LEARNT_PLACES or not (places and patch and levels):
+        return None
+    return math.isqrt(places) * patch * int(2 ** (levels - 1))
+
+
+def _levels(on_disk: OnDisk) -> int:
+    """Of its decoder, each of which doubles the sides but the last; 0 if it does not tell."""
+    decoder = on_disk.read_json("vae/config.json")
+    names = ("block_out_channels", "encoder_block_out_channels")
+    return next((len(decoder[name]) for name in names if decoder.get(name)), 0)
 
 
 def _number(value: Any) -> int | None:

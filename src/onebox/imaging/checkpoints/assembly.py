@@ -13,6 +13,7 @@ from onebox.core.errors import ModelBroken
 from onebox.imaging.checkpoints.keys import OPTIONAL, Layout, Shapes, layout_of, part_of
 from onebox.imaging.checkpoints.loading import Part, load_part
 from onebox.imaging.checkpoints.vocabularies import shipped_tokenizer
+from onebox.imaging.checkpoints.weight_files import files_in, variant_of
 
 INDEX = "model_index.json"
 CONFIG = "config.json"
@@ -33,6 +34,7 @@ class Plan:
         class_name: of the pipeline.
         components: component → path of the checkpoint that it is taken from.
         dtype: torch dtype of all but the VAE.
+        velocity: the file says that it predicts v, whatever is usual for its kind.
     """
 
     file: Path
@@ -41,6 +43,7 @@ class Plan:
     components: Mapping[str, str]
     dtype: Any
     vae_dtype: Any
+    velocity: bool = False
 
 
 def load_pipeline(plan: Plan) -> Any:
@@ -111,8 +114,9 @@ def _piece(plan: Plan, layout: Layout, name: str, library: str, class_name: str)
 
 
 def _scheduler(plan: Plan, shapes: Shapes, class_name: str) -> Any:
-    """Of the tree, with what trainers say by tensors of no use otherwise."""
-    said = {name: value for note, (name, value) in SCHEDULER_NOTES.items() if note in shapes}
+    """Of the tree, with what trainers say in metadata and by tensors of no use otherwise."""
+    notes = {"v_pred", *shapes} if plan.velocity else shapes
+    said = {name: value for note, (name, value) in SCHEDULER_NOTES.items() if note in notes}
     return _class("diffusers", class_name).from_pretrained(
         plan.tree, subfolder="scheduler", local_files_only=True, **said
     )
@@ -132,7 +136,10 @@ def _from_elsewhere(path: Path, plan: Plan, base: str, name: str, kind: tuple[st
     dtype = plan.vae_dtype if name == "vae" else plan.dtype
     if path.is_dir():
         folder = path / name if (path / INDEX).is_file() else path
-        own = {} if name.startswith("tokenizer") else {"dtype": dtype, "use_safetensors": True}
+        own: dict[str, Any] = {}
+        if not name.startswith("tokenizer"):
+            variant = variant_of(files_in(folder.parent), {folder.name})
+            own = {"dtype": dtype, "use_safetensors": True, "variant": variant}
         return _class(*kind).from_pretrained(folder, local_files_only=True, **own)
     shapes = shapes_of(path)
     layout = layout_of(shapes)

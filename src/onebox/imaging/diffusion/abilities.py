@@ -96,7 +96,7 @@ MULTIPLES: Mapping[str, int] = {
     # Its denoiser halves twice the latents' size three times.
     "StableDiffusionLatentUpscalePipeline": 32,
 }
-# Side of the pictures that were learnt, where no configuration tells it.
+# Side of the pictures that were learnt, where no configuration tells it, or one tells another.
 NATIVE_SIZES: Mapping[str, int] = {
     "FluxPipeline": 1024,
     "FluxKontextPipeline": 1024,
@@ -105,12 +105,25 @@ NATIVE_SIZES: Mapping[str, int] = {
     "QwenImagePipeline": 1024,
     "Flux2KleinPipeline": 1024,
     "ZImagePipeline": 1024,
-    "Lumina2Pipeline": 1024,
+    "AuraFlowPipeline": 1024,
 }
 UPSCALE_FACTORS: Mapping[str, int] = {
     "StableDiffusionUpscalePipeline": 4,
     "StableDiffusionLatentUpscalePipeline": 2,
 }
+# Whose denoiser is given latents in rows and columns, as the picture is, so that it can look at a
+# part of them; the others are given one long row, and count its length.
+IN_ROWS = frozenset(
+    {
+        "StableDiffusionPipeline",
+        "StableDiffusionXLPipeline",
+        "StableDiffusion3Pipeline",
+        "LatentConsistencyModelPipeline",
+        "KolorsPipeline",
+        "StableDiffusionUpscalePipeline",
+        "StableDiffusionLatentUpscalePipeline",
+    }
+)
 # What models want that were trained otherwise than the first ones; a guidance that suits those
 # would burn the pictures of most.
 DEFAULTS: Mapping[str, Mapping[str, float]] = {
@@ -231,7 +244,7 @@ def facts_of(
     """What tasks want to know of a checkpoint, as its entry's facts hold it."""
     kind = kind_of(class_name)
     facts = {
-        "native_size": native_size or NATIVE_SIZES.get(kind),
+        "native_size": NATIVE_SIZES.get(kind) or native_size,
         "base": base,
         "multiple": MULTIPLES.get(kind, 16),
         "in_channels": in_channels,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from onebox.core.cancel import check_now
 from onebox.core.contracts import Device, Entry
 from onebox.core.weight_sizes import own_memory, resident_bytes
+from onebox.imaging.diffusion.compiling import BLOCKS, compile_blocks
 from onebox.imaging.diffusion.memory_modes import place
 from onebox.imaging.diffusion.memory_plan import device_bytes, plan_for
 
@@ -17,10 +19,12 @@ class PipelineBundle:
     `kept` holds what was found out about these weights, and goes with them.
     """
 
-    def __init__(self, pipeline: Any, size_bytes: int) -> None:
+    def __init__(
+        self, pipeline: Any, size_bytes: int, kept: Mapping[str, Any] | None = None
+    ) -> None:
         self.pipeline = pipeline
         self.size_bytes = size_bytes
-        self.kept: dict[str, Any] = {}
+        self.kept: dict[str, Any] = dict(kept or {})
 
     def close(self) -> None:
         self.kept.clear()
@@ -39,10 +43,12 @@ def ready(pipeline: Any, entry: Entry, device: Device) -> PipelineBundle:
     _make_interruptible(pipeline)
     if device.kind == "cpu" or plan.offload is not None:
         own_memory(modules.values())
+    compiled = entry.overrides.get("compile", False)
+    kept = {BLOCKS: compile_blocks(pipeline, plan, device)} if compiled else None
     place(pipeline, plan, device)
     if plan.offload is not None:
-        return PipelineBundle(pipeline, device_bytes(plan, parts, largest))
-    return PipelineBundle(pipeline, resident_bytes(modules.values()))
+        return PipelineBundle(pipeline, device_bytes(plan, parts, largest), kept)
+    return PipelineBundle(pipeline, resident_bytes(modules.values()), kept)
 
 
 def _let_dtypes_differ(pipeline: Any) -> None:
@@ -92,13 +98,18 @@ def _parts(module: Any, *names: str) -> list[Any]:
 
 def _make_interruptible(pipeline: Any) -> None:
     """Let a cancel take effect inside a long encode or decode: each larger module asks first."""
-
-    def ask(module: Any, inputs: tuple[Any, ...]) -> None:
-        check_now()
-
     for component in pipeline.components.values():
         if not hasattr(component, "modules"):
             continue
         for module in component.modules():
             if next(module.children(), None) is not None:
-                module.register_forward_pre_hook(ask)
+                module.register_forward_pre_hook(_ask)
+
+
+def _ask(module: Any, inputs: tuple[Any, ...]) -> None:
+    """One function for all pipelines: compiled code is used again where the hooks are the same."""
+    import torch
+
+    # A compiled block is asked as a whole, before it begins.
+    if not torch.compiler.is_compiling():
+        check_now()

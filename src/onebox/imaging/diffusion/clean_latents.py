@@ -21,7 +21,7 @@ class Belief:
 
     def __init__(self, scheduler: Any) -> None:
         self._scheduler = scheduler
-        self._told: tuple[Any, Any, Any] | None = None
+        self._told: tuple[Any, Any, Any, float | None] | None = None
         step = scheduler.step
         signature = inspect.signature(step)
 
@@ -30,7 +30,8 @@ class Belief:
         def listening(*args: Any, **more: Any) -> Any:
             # They have an order of their own in some classes, but the same names in all.
             told = signature.bind(*args, **more).arguments
-            self._told = (told["model_output"], told["timestep"], told["sample"])
+            level = _level(scheduler, told["timestep"])
+            self._told = (told["model_output"], told["timestep"], told["sample"], level)
             return step(*args, **more)
 
         scheduler.step = listening
@@ -46,11 +47,18 @@ def can_tell(scheduler: Any) -> bool:
     return predicts_flow(scheduler) or hasattr(scheduler, "alphas_cumprod")
 
 
-def without_noise(scheduler: Any, output: Any, timestep: Any, sample: Any) -> Any:
-    """The latents under the noise of `sample`, given what the model made of it, in float32."""
+def without_noise(
+    scheduler: Any, output: Any, timestep: Any, sample: Any, level: float | None = None
+) -> Any:
+    """The latents under the noise of `sample`, given what the model made of it, in float32.
+
+    `level` is the part of a flow that is noise, where the timestep does not tell it.
+    """
     output, sample = output.float(), sample.float()
     if predicts_flow(scheduler):
-        return sample - float(timestep) / scheduler.config.num_train_timesteps * output
+        if level is None:
+            level = float(timestep) / scheduler.config.num_train_timesteps
+        return sample - level * output
     kind = scheduler.config.prediction_type
     if kind == "sample":
         return output
@@ -64,6 +72,16 @@ def without_noise(scheduler: Any, output: Any, timestep: Any, sample: Any) -> An
         if kind == "v_prediction"
         else (sample - noise * output) / here
     )
+
+
+def _level(scheduler: Any, timestep: Any) -> float | None:
+    """The part of a flow that is noise: CogView 4 tells its model other timesteps than its
+    scheduler's noise levels. None for a scheduler that keeps no levels.
+    """
+    if not predicts_flow(scheduler) or not hasattr(scheduler, "sigmas"):
+        return None
+    number = int((scheduler.timesteps - float(timestep)).abs().argmin())
+    return float(scheduler.sigmas[number])
 
 
 def _signal(scheduler: Any, timestep: float) -> float:

@@ -13,12 +13,15 @@ from onebox.core.contracts import RunContext
 from onebox.hardware.picture_rules import GENERATOR_DEVICE, no_numbers
 from onebox.imaging.diffusion import precision
 from onebox.imaging.diffusion.adapters import applied
+from onebox.imaging.diffusion.compiling import can_be_compiled, running
 from onebox.imaging.diffusion.image_prompts import image_prompted
 from onebox.imaging.diffusion.memory_modes import memory_mode
 from onebox.imaging.diffusion.previews import create_previews
 from onebox.imaging.diffusion.prompts import of_one_length, prompt_arguments
 from onebox.imaging.diffusion.recipe import Picture, Recipe
 from onebox.imaging.diffusion.schedulers import create_scheduler
+from onebox.imaging.diffusion.shared_noise import share_noise
+from onebox.imaging.diffusion.tiled_denoiser import look_at_parts
 from onebox.imaging.diffusion.views import call_arguments, make_view
 
 log = structlog.get_logger(__name__)
@@ -37,6 +40,7 @@ def draw(
     images: list[Any] = []
     with (
         precision.as_loaded(bundle),
+        running(bundle, compiled=can_be_compiled(recipe)),
         applied(bundle, recipe, context),
         image_prompted(bundle, pictures, recipe, context) as arguments,
     ):
@@ -61,7 +65,7 @@ def _checked(
     if suspect and precision.can_be_raised(bundle.pipeline):
         log.warning("drawn_again_in_full_precision", model=context.entry.name)
         unseen = [replace(picture, previews=0) for picture in pictures]
-        with precision.full_precision(bundle):
+        with precision.full_precision(bundle), running(bundle, compiled=False):
             drawn = _call(bundle, unseen, recipe, place, context, arguments)
     if any(map(precision.is_wrong, drawn)):
         raise no_numbers(context.entry.name, context.device)
@@ -81,9 +85,13 @@ def _call(
 
     # The scheduler keeps state, so every call has its own; the weights are shared.
     scheduler = create_scheduler(bundle.pipeline, recipe.scheduler, recipe.steps)
+    share_noise(scheduler, pictures, recipe)
     view = make_view(bundle.pipeline, recipe.mode, scheduler)
+    if recipe.tile is not None:
+        look_at_parts(view, recipe.tile, context.device, lean=context.lean)
+    in_tiles = context.lean or recipe.tile is not None
     context.check()
-    with torch.inference_mode(), memory_mode(view, len(pictures) > 1, context.lean):
+    with torch.inference_mode(), memory_mode(view, len(pictures) > 1, in_tiles):
         result = view(
             **prompt_arguments(view, pictures, recipe),
             **call_arguments(view, pictures, recipe),
@@ -120,7 +128,10 @@ def step_callback(
         return tensors
 
     def on_step(step: int, timestep: Any, latents: Any) -> None:
-        tell(len(view.scheduler.timesteps), latents)
+        # Told once for each step, however often a scheduler asks the model in one.
+        scheduler = view.scheduler
+        asked = min(len(scheduler.timesteps), scheduler.num_inference_steps * scheduler.order)
+        tell(-(-asked // scheduler.order), latents)
 
     if "callback_on_step_end" in inspect.signature(type(view).__call__).parameters:
         return {"callback_on_step_end": on_step_end}

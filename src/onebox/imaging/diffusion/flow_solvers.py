@@ -49,8 +49,11 @@ def _over(base: type, levels: Any, spread: Any) -> Any:
         device: Any = None,
         sigmas: Any = None,
         mu: float | None = None,
+        timesteps: Any = None,
     ) -> None:
-        levels.set_timesteps(num_inference_steps, device=device, sigmas=sigmas, mu=mu)
+        levels.set_timesteps(
+            num_inference_steps, device=device, sigmas=sigmas, mu=mu, timesteps=timesteps
+        )
         base.set_timesteps(self, len(levels.timesteps), device)  # type: ignore[attr-defined]
         self.sigmas, self.timesteps = spread(levels.sigmas, levels.timesteps)
 

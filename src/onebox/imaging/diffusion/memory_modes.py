@@ -74,10 +74,10 @@ def _store_denoisers(pipeline: Any, storage: str) -> None:
 
 
 @contextlib.contextmanager
-def memory_mode(view: Any, several: bool, lean: bool) -> Iterator[None]:
-    """Decode the pictures of a batch one by one; when memory is short, also in tiles."""
+def memory_mode(view: Any, several: bool, in_tiles: bool) -> Iterator[None]:
+    """Decode the pictures of a batch one by one; what is large for the memory also in tiles."""
     vae = getattr(view, "vae", None)
-    wanted = [name for name, on in (("slicing", several or lean), ("tiling", lean)) if on]
+    wanted = [name for name, on in (("slicing", several or in_tiles), ("tiling", in_tiles)) if on]
     # What is on already was switched on when it was loaded, or by the run that this one is nested
     # in.
     off = [name for name in wanted if not getattr(vae, f"use_{name}", False)]

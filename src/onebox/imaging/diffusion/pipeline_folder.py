@@ -14,27 +14,41 @@ from onebox.core.contracts import Device, Entry
 from onebox.core.errors import ModelBroken
 from onebox.core.on_disk import OnDisk, TensorInfo
 from onebox.core.remote_code import refuse_remote_code
+from onebox.imaging.checkpoints.weight_files import files_in, variant_of, weights_of
 from onebox.imaging.diffusion.memory_plan import weights_bytes
 from onebox.imaging.diffusion.quantization import quantization_arguments
 
 INDEX = "model_index.json"
 COMPONENT_LIBRARIES = frozenset({"diffusers", "transformers"})
+# Classes that diffusers has beside a pipeline, and a folder names by that pipeline's module. The
+# last is never loaded.
+BESIDE_PIPELINES = frozenset(
+    {
+        ("kolors", "ChatGLMModel"),
+        ("kolors", "ChatGLMTokenizer"),
+        ("stable_diffusion", "StableDiffusionSafetyChecker"),
+    }
+)
 
 
-def index_of(on_disk: OnDisk, class_names: Collection[str]) -> dict[str, Any] | None:
+def index_of(
+    on_disk: OnDisk, class_names: Collection[str], unused: Collection[str] = ()
+) -> dict[str, Any] | None:
     """`model_index.json` of a folder that names one of these classes; None for anything else.
 
-    Raises ModelBroken for one that would run code of its own, or that is not whole.
+    Components that are left out (`unused`) need not be there. Raises ModelBroken for a folder that
+    would run code of its own, or that is not whole.
     """
     if not on_disk.is_folder or INDEX not in on_disk.files:
         return None
     index = on_disk.read_json(INDEX)
     if index.get("_class_name") not in class_names:
         return None
-    components = dict(components_of(index))
+    components = _loaded(index, unused)
     refuse_remote_code(on_disk)
     for component in components:
         _require_safetensors(on_disk, component)
+    weights_of(on_disk.files, components)
     return index
 
 
@@ -49,7 +63,7 @@ def components_of(index: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if len(value) != 2 or value[1] is None:
             continue
         library, class_name = value
-        if library not in COMPONENT_LIBRARIES:
+        if library not in COMPONENT_LIBRARIES and (library, class_name) not in BESIDE_PIPELINES:
             raise ModelBroken(
                 f"model_index.json takes {name} from {library!r}; only components of "
                 f"{' and '.join(sorted(COMPONENT_LIBRARIES))} are loaded"
@@ -71,13 +85,17 @@ def _require_safetensors(on_disk: OnDisk, component: str) -> None:
 
 def folder_bytes(on_disk: OnDisk, unused: Collection[str], device: Device) -> int:
     """What the weights will take on the device, by their headers, without components left out."""
-    loaded = dict(components_of(on_disk.read_json(INDEX))).keys() - set(unused)
-    files: dict[str, list[TensorInfo]] = {}
-    for file in on_disk.files:
-        component = file.split("/")[0]
-        if component in loaded and file.endswith(".safetensors"):
-            files.setdefault(component, []).extend(on_disk.tensors(file).values())
-    return weights_bytes(files, on_disk.overrides, device)
+    loaded = _loaded(on_disk.read_json(INDEX), unused)
+    tensors: dict[str, list[TensorInfo]] = {
+        component: [info for file in files for info in on_disk.tensors(file).values()]
+        for component, files in weights_of(on_disk.files, loaded).items()
+    }
+    return weights_bytes(tensors, on_disk.overrides, device)
+
+
+def _loaded(index: Mapping[str, Any], unused: Collection[str]) -> list[str]:
+    """Components that are not left out, in the index's order."""
+    return [name for name, _ in components_of(index) if name not in unused]
 
 
 def read_index(folder: str | Path) -> dict[str, Any]:
@@ -110,6 +128,7 @@ def load_folder(
         folder,
         dtype={"default": dtype, "vae": vae_dtype},
         use_safetensors=True,
+        variant=variant_of(files_in(folder), _loaded(index, unused)),
         local_files_only=True,
         trust_remote_code=False,
         **quantization_arguments(entry, device, index.keys(), dtype),

@@ -25,6 +25,16 @@ from onebox.imaging.diffusion.prompt_encoders import (
 from onebox.imaging.diffusion.prompt_weights import is_plain, plain_sentence, read_weights
 from onebox.imaging.diffusion.recipe import Picture, Recipe
 
+# Tokens of a sentence, where the pipeline's call does not tell them, or too many.
+SENTENCES: Mapping[str, int] = {"HunyuanDiTPipeline": 256, "SanaPipeline": 299}
+# Pipelines that put a sentence into a chat's turn, by how their names begin, and whether the model
+# is to think first.
+IN_TURNS: Mapping[str, bool] = {"ZImage": True, "Flux2Klein": False}
+# Those that fill a prompt up to the longest beside it, with what the encoder reads too; and to how
+# many tokens any.
+FILLING: Mapping[str, int] = {"CogView4Pipeline": 16}
+SHORT_READERS = ("CLIP", "Bert")
+
 
 def prompt_arguments(view: Any, pictures: Sequence[Picture], recipe: Recipe) -> dict[str, Any]:
     """Prompts, or what the text encoders make of them, for one call of `view`.
@@ -57,7 +67,7 @@ def of_one_length(
     """
     encoder = create_encoder(pipeline)
     if encoder is None:
-        return [list(pictures)]
+        return _of_one_filling(pipeline, pictures, recipe)
     cut = groupby(pictures, key=lambda picture: _Pair(encoder, picture, recipe).length)
     return [list(group) for _, group in cut]
 
@@ -135,6 +145,26 @@ def _sentences(
     return arguments
 
 
+def _of_one_filling(
+    pipeline: Any, pictures: Sequence[Picture], recipe: Recipe
+) -> list[list[Picture]]:
+    model = type(pipeline).__name__
+    if model not in FILLING:
+        return [list(pictures)]
+    tokenizer = pipeline.tokenizer
+    # What is filled up at the left, as the rest is, is the same for all of one length after it.
+    unit = FILLING[model] if tokenizer.padding_side == "left" else 1
+
+    def filled(picture: Picture) -> tuple[int, ...]:
+        texts = [(picture.prompt, "prompt")]
+        if recipe.guidance_scale > 1:
+            texts.append((picture.negative_prompt or "", "negative_prompt"))
+        sentences = [plain_sentence(text, model, param) for text, param in texts]
+        return tuple(-(-len(tokenizer(text).input_ids) // unit) for text in sentences)
+
+    return [list(group) for _, group in groupby(pictures, key=filled)]
+
+
 def _heeds_negative(recipe: Recipe, takes: Mapping[str, Any]) -> bool:
     """Some take a negative prompt, but heed it only when they are told to work twice."""
     if "negative_prompt" not in takes:
@@ -146,6 +176,8 @@ def _heeds_negative(recipe: Recipe, takes: Mapping[str, Any]) -> bool:
 
 def _limit(view: Any, takes: Mapping[str, Any]) -> int | None:
     """Tokens that the encoder reads; None where the pipeline does not tell."""
+    if type(view).__name__ in SENTENCES:
+        return SENTENCES[type(view).__name__]
     if "max_sequence_length" in takes:
         return int(takes["max_sequence_length"].default)
     return None if "text_encoder_2" in view.components else int(view.tokenizer.model_max_length)
@@ -153,14 +185,35 @@ def _limit(view: Any, takes: Mapping[str, Any]) -> int | None:
 
 def _check_length(view: Any, text: str, limit: int | None, name: str) -> None:
     # No tokenizer makes more tokens of a text than it has bytes, and two ends.
-    if limit is None or len(text.encode()) + 2 <= limit:
+    if limit is None:
         return
-    tokens = len(_tokenizer(view)(text).input_ids)
+    whole = _in_its_frame(view, text, name)
+    if len(whole.encode()) + 2 <= limit:
+        return
+    tokenizer = _tokenizer(view)
+    tokens = len(tokenizer(whole).input_ids)
     if tokens > limit:
-        raise too_long(tokens, limit, name)
+        frame = tokens - len(tokenizer(text).input_ids)
+        raise too_long(tokens - frame, limit - frame, name)
+
+
+def _in_its_frame(view: Any, text: str, name: str) -> str:
+    """The text with what the pipeline says around it, which takes of the encoder's tokens too."""
+    if hasattr(view, "system_prompt"):
+        return f"{view.system_prompt} <Prompt Start> {text}" if name == "prompt" else text
+    for start, thinks in IN_TURNS.items():
+        if type(view).__name__.startswith(start):
+            turn: str = view.tokenizer.apply_chat_template(
+                [{"role": "user", "content": text}],
+                tokenize=False,
+                add_generation_prompt=True,
+                enable_thinking=thinks,
+            )
+            return turn
+    return text
 
 
 def _tokenizer(view: Any) -> Any:
-    """Of the encoder that reads sentences: the second one where CLIP, of fewer tokens, is first."""
-    is_clip = type(view.text_encoder).__name__.startswith("CLIP")
-    return view.tokenizer_2 if is_clip and "tokenizer_2" in view.components else view.tokenizer
+    """Of the encoder that reads sentences: the second one where one of fewer tokens is first."""
+    is_short = type(view.text_encoder).__name__.startswith(SHORT_READERS)
+    return view.tokenizer_2 if is_short and "tokenizer_2" in view.components else view.tokenizer

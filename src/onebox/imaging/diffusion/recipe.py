@@ -37,6 +37,7 @@ class Recipe:
         clip_skip: layers of the text encoder that are left out at its end.
         extra: further arguments of the pipeline's call, as (name, value), sorted.
         image_prompt: how strongly an IP-Adapter follows the first reference; None: there is none.
+        tile: side in pixels of the parts that the denoiser looks at; None: at the whole.
     """
 
     mode: Mode
@@ -51,6 +52,7 @@ class Recipe:
     textual_inversions: tuple[Adapter, ...] = ()
     extra: tuple[tuple[str, Any], ...] = ()
     image_prompt: float | None = None
+    tile: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,18 @@ class VideoRecipe(Recipe):
 
 
 @dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a tile lies: its left and top, in pixels, of a whole of this width and height.
+
+    The whole has one noise, which `seed` gives.
+    """
+
+    corner: tuple[int, int]
+    whole: tuple[int, int]
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Picture:
     """One picture to draw.
 
@@ -78,6 +92,7 @@ class Picture:
         image: Pillow RGB of the recipe's size, to start from.
         mask: Pillow L of that size; 255 is drawn anew, 0 stays.
         references: Pillow RGB of any size, for a pipeline that looks at pictures.
+        spot: of a tile that is drawn by itself.
     """
 
     prompt: str
@@ -90,3 +105,4 @@ class Picture:
     image: Any = None
     mask: Any = None
     references: tuple[Any, ...] = field(default=())
+    spot: Spot | None = None

@@ -50,6 +50,12 @@ def call_arguments(view: Any, pictures: Sequence[Picture], recipe: Recipe) -> di
         # Kontext would choose other sizes for what it draws and for what it is shown.
         "max_area": recipe.width * recipe.height,
         "_auto_resize": False,
+        # Others would draw in the nearest of the sizes that they learnt: a picture of another size,
+        # or one scaled, which takes memory that nobody set aside.
+        "use_resolution_binning": False,
+        # What was asked for is drawn: not what is left of it without figures, links and brackets.
+        "clean_caption": False,
+        **_told_sizes(recipe),
         **_GIVEN[recipe.mode](view, pictures),
     }
     # Those that start from a picture often have no size of their own: it is the picture's.
@@ -58,6 +64,14 @@ def call_arguments(view: Any, pictures: Sequence[Picture], recipe: Recipe) -> di
         # Guided by a second look at each step, where others learnt guidance as a number.
         arguments["true_cfg_scale"] = arguments.pop("guidance_scale")
     return {n: value for n, value in arguments.items() if n in taken and value is not None}
+
+
+def _told_sizes(recipe: Recipe) -> Given:
+    """What XL is told of the picture's size: that of the parts, where it looks at parts."""
+    if recipe.tile is None:
+        return {}
+    size = min(recipe.height, recipe.tile), min(recipe.width, recipe.tile)
+    return {"original_size": size, "target_size": size}
 
 
 def _nothing(view: Any, pictures: Sequence[Picture]) -> Given:

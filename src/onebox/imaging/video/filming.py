@@ -13,6 +13,7 @@ from onebox.core.contracts import RunContext
 from onebox.hardware.picture_rules import GENERATOR_DEVICE, no_numbers
 from onebox.imaging.diffusion import precision
 from onebox.imaging.diffusion.adapters import applied
+from onebox.imaging.diffusion.compiling import can_be_compiled, running
 from onebox.imaging.diffusion.drawing import step_callback
 from onebox.imaging.diffusion.memory_modes import memory_mode
 from onebox.imaging.diffusion.previews import create_previews
@@ -39,7 +40,11 @@ def film(
     Raises:
         InferenceFailed: what came out were no numbers, in full precision neither.
     """
-    with precision.as_loaded(bundle), applied(bundle, recipe, context):
+    with (
+        precision.as_loaded(bundle),
+        running(bundle, compiled=can_be_compiled(recipe)),
+        applied(bundle, recipe, context),
+    ):
         view = view_as(
             bundle.pipeline,
             class_name,
@@ -73,7 +78,7 @@ def _drawn(
     if precision.can_be_raised(view):
         log.warning("drawn_again_in_full_precision", model=context.entry.name)
         view.scheduler = create_scheduler(bundle.pipeline, recipe.scheduler, recipe.steps)
-        with precision.full_precision(bundle):
+        with precision.full_precision(bundle), running(bundle, compiled=False):
             latents, generator = _call(bundle, view, replace(shot, previews=0), recipe, context)
         if torch.isfinite(latents).all():
             return latents, generator

@@ -116,6 +116,8 @@ def test_facts_leave_out_what_is_unknown() -> None:
     }
     assert facts_of("FluxPipeline", "flux", 64, None)["native_size"] == 1024
     assert facts_of("StableDiffusionPipeline", "sd1", 4, 256)["native_size"] == 256
+    # Its configuration tells half of what its pipeline draws.
+    assert facts_of("AuraFlowPipeline", "AuraFlowPipeline", 4, 512)["native_size"] == 1024
 
 
 def test_guidance_suits_the_weights_a_class_stands_for() -> None:
