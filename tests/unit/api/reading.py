@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import Request
 from pydantic import BaseModel
 
-from onebox.api.picture_bodies import load_pictures, read_body
+from onebox.api.picture_bodies import PictureSources, load_pictures, read_body
 from onebox.core.media import MediaRef
 from onebox.services.remote_media import RemoteMedia
 from tests.unit.api.sounds import Part, form
@@ -39,5 +39,8 @@ def read(model: type[BaseModel], given: dict[str, Any] | Iterable[tuple[str, Par
     return asyncio.run(read_body(request, model))
 
 
-def load(body: BaseModel, remote: Any = None, **limits: int) -> dict[str, list[MediaRef]]:
-    return asyncio.run(load_pictures(body, remote or RemoteMedia(enabled=False), **limits))
+def load(
+    body: BaseModel, remote: Any = None, uploads: Any = None, **limits: int
+) -> dict[str, list[MediaRef]]:
+    sources = PictureSources(remote or RemoteMedia(enabled=False), uploads, "me")
+    return asyncio.run(load_pictures(body, sources, **limits))

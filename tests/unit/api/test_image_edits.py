@@ -48,12 +48,29 @@ def test_the_meaning_of_a_mask_is_that_of_openai_unless_another_is_named(service
     assert drawings.input.feather == 0
 
 
+def test_a_mask_is_that_of_the_first_picture_and_the_others_are_shown(services):
+    other = ("b.png", PNG + b"other", "image/png")
+    answer, drawings = edit(services, ("image", other), MASK)
+    assert answer.status == 200, answer.body
+    assert (drawings.task, drawings.input.image.data) == ("inpainting", PNG)
+    assert [picture.data for picture in drawings.input.references] == [PNG + b"other"]
+    refused = InvalidInput("only one", param="references")
+    answer, _ = edit(services, ("image", other), MASK, drawings=Drawings(refusal=refused))
+    assert (answer.status, answer.error["param"]) == (400, "image")
+
+
+def test_the_masked_part_alone_may_be_drawn(services):
+    _, drawings = edit(services, MASK)
+    assert (drawings.input.inpaint_area, drawings.input.inpaint_padding) == ("whole", None)
+    _, drawings = edit(services, MASK, ("inpaint_area", "masked"), ("inpaint_padding", "48"))
+    assert (drawings.input.inpaint_area, drawings.input.inpaint_padding) == ("masked", 48)
+
+
 def test_the_transparency_of_the_picture_itself_is_its_mask_where_that_is_asked_for(services):
     answer, drawings = edit(services, ("mask_mode", "alpha"))
     assert answer.status == 200, answer.body
     assert (drawings.task, drawings.input.image.data) == ("inpainting", PNG)
     assert drawings.input.mask is None
-    assert edit(services, ("mask_mode", "alpha"), ("image", FILE))[0].error["param"] == "image"
 
 
 def test_up_to_sixteen_pictures_reach_the_task_in_their_order(services):
@@ -138,10 +155,13 @@ def test_null_is_the_same_as_left_out(services):
 @pytest.mark.parametrize(
     ("parts", "param"),
     [
-        ([("image", FILE), MASK], "image"),
         ([("mask_mode", "luminance")], "mask_mode"),
         ([("feather", "3")], "feather"),
         ([("preserve_unmasked", "true")], "preserve_unmasked"),
+        ([("inpaint_area", "masked")], "inpaint_area"),
+        ([("inpaint_padding", "32")], "inpaint_padding"),
+        ([MASK, ("inpaint_area", "half")], "inpaint_area"),
+        ([MASK, ("inpaint_area", "masked"), ("inpaint_padding", "-1")], "inpaint_padding"),
         ([MASK, ("mask_mode", "inverted")], "mask_mode"),
         ([MASK, ("feather", "-1")], "feather"),
         ([MASK, MASK], "mask"),
@@ -185,7 +205,7 @@ def test_what_cannot_be_done_is_refused_by_name(services, parts, param):
         (EDITS, [("prompt", "x")], "image"),
         (EDITS, {"prompt": "x", "image": []}, "image"),
         (EDITS, {"prompt": "x", "image": "x", "images": ["x"]}, "images"),
-        (EDITS, {"prompt": "x", "image": {"file_id": "ab" * 16}}, "image.0"),
+        (EDITS, {"prompt": "x", "image": {"file_id": 7}}, "image.0.file_id"),
         (EDITS, {"prompt": "", "image": DATA_URL}, "prompt"),
         (VARIATIONS, [("n", "2")], "image"),
         (VARIATIONS, [("image", FILE), ("image", FILE)], "image"),

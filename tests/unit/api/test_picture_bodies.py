@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Annotated, Any
 
 import pytest
@@ -12,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from onebox.api.given_picture import GivenPicture
 from onebox.api.openai.image_inputs import QUICK_CHARS
 from onebox.api.picture_bodies import picture_body
-from onebox.core.errors import InvalidInput
+from onebox.core.errors import FileNotFound, InvalidInput
 from onebox.core.media import MediaRef
 from onebox.services.remote_media import RemoteMedia
 from tests.unit.api.reading import DATA_URL, FILE, PNG, load, read
@@ -68,6 +70,48 @@ def test_pictures_keep_their_order_whatever_their_form_is() -> None:
     assert remote.asked == [(LINK, "image"), (f"{LINK}?mask", "mask")]
 
 
+class Kept:
+    """One uploaded file of `me`, of so many bytes as it says."""
+
+    def __init__(self, path: Path, size_bytes: int = len(PNG)) -> None:
+        path.write_bytes(PNG)
+        self.path, self.size_bytes = path, size_bytes
+
+    async def open(self, file_id: str, caller: str) -> tuple[Any, Path]:
+        if (file_id, caller) != ("file_1", "me"):
+            raise FileNotFound(f"there is no file {file_id}")
+        return SimpleNamespace(id=file_id, size_bytes=self.size_bytes), self.path
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"image": [DATA_URL, {"file_id": "file_1"}], "mask": {"file_id": "file_1"}},
+        [("image", FILE), ("image", '{"file_id": "file_1"}'), ("mask[file_id]", "file_1")],
+    ],
+)
+def test_pictures_may_be_files_that_were_sent_before(given: Any, tmp_path: Path) -> None:
+    found = load(read(Body, given), uploads=Kept(tmp_path / "kept"))
+    assert [picture.data for picture in found["image"]] == [PNG, PNG]
+    assert [picture.data for picture in found["mask"]] == [PNG]
+
+
+def test_a_file_that_the_caller_does_not_have_is_not_found(tmp_path: Path) -> None:
+    body = read(Body, {"image": {"file_id": "file_2"}})
+    with pytest.raises(FileNotFound):
+        load(body, uploads=Kept(tmp_path / "kept"))
+
+
+@pytest.mark.parametrize(("size", "pictures"), [(51, 1), (40, 2)])
+def test_files_that_were_sent_before_are_no_larger_than_others(
+    size: int, pictures: int, tmp_path: Path
+) -> None:
+    body = read(Body, {"image": [{"file_id": "file_1"}] * pictures})
+    with pytest.raises(InvalidInput) as caught:
+        load(body, uploads=Kept(tmp_path / "kept", size * 1024 * 1024))
+    assert caught.value.param == "image"
+
+
 def test_a_large_data_url_is_read_too() -> None:
     raw = PNG + bytes(QUICK_CHARS)
     url = "data:image/png;base64," + base64.b64encode(raw).decode()
@@ -114,7 +158,9 @@ def test_links_to_what_is_private_are_refused_where_links_are_allowed(text: str)
         {},
         {"image": None},
         {"image": 7},
-        {"image": {"file_id": "ab" * 16}},
+        {"image": {"file_id": 7}},
+        {"image": {"file_id": "x" * 129}},
+        {"image": {"file_id": "file_1", "image_url": DATA_URL}},
         {"image": {"text": DATA_URL}},
         {"image": {"file": {"data": "QUJD"}}},
         {"image": {"image_url": {"url": DATA_URL}}},

@@ -25,17 +25,17 @@ from onebox.api.openai.images_answer import (
     images_answer,
 )
 from onebox.api.options import options_of
-from onebox.api.picture_bodies import load_pictures, picture_body, read_body
+from onebox.api.picture_bodies import load_pictures, picture_body, read_body, sources_of
 from onebox.api.routing import OpenAIRoute
 from onebox.api.sse import LONG_HEAD_S, EventStream
 from onebox.bootstrap import Services
 from onebox.core.errors import InvalidInput
 from onebox.core.media import MediaRef
 from onebox.tasks.image_to_image import MAX_IMAGES, ImageToImageInput
-from onebox.tasks.inpainting import InpaintingInput
+from onebox.tasks.inpainting import MAX_PADDING, InpaintArea, InpaintingInput
 
 # What goes to `inpainting` under the same name, and to no other task.
-MASKED = ("mask_mode", "feather", "preserve_unmasked")
+MASKED = ("mask_mode", "feather", "preserve_unmasked", "inpaint_area", "inpaint_padding")
 
 
 def _as_list(value: Any) -> Any:
@@ -43,8 +43,9 @@ def _as_list(value: Any) -> Any:
 
 
 class EditRequest(PromptedFields):
-    """OpenAI's fields, and ours (`strength`, `mask_mode`, `feather`, `preserve_unmasked` and all of
-    those of `/v1/images/generations`), as a form or as JSON.
+    """OpenAI's fields, and ours (`strength`, `mask_mode`, `feather`, `preserve_unmasked`,
+    `inpaint_area`, `inpaint_padding` and all of those of `/v1/images/generations`), as a form or as
+    JSON.
 
     `quality`, `input_fidelity`, `user` and `safety_identifier` are accepted, without effect.
     """
@@ -56,7 +57,7 @@ class EditRequest(PromptedFields):
         description="One to 16 pictures: png, jpeg or webp.",
     )
     mask: GivenPicture | None = Field(
-        None, description="Where it is transparent, the picture is changed."
+        None, description="Where it is transparent, the first picture is changed."
     )
     mask_mode: Literal["alpha", "luminance"] | None = Field(
         None,
@@ -68,6 +69,18 @@ class EditRequest(PromptedFields):
     )
     preserve_unmasked: bool | None = Field(
         None, description="Default true: what the mask leaves out stays as it is, bit for bit."
+    )
+    inpaint_area: InpaintArea | None = Field(
+        None,
+        description="`masked`: only the masked part and what surrounds it is drawn, with all the "
+        "pixels that the `whole` picture (the default) would be drawn with.",
+    )
+    inpaint_padding: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_PADDING,
+        description="With `masked`: pixels of the picture on each side of the mask; by default a "
+        "quarter of the mask's longer side, 32 at least.",
     )
     strength: float | None = Field(
         None, ge=0, le=1, allow_inf_nan=False, description="1: nothing of the picture is left."
@@ -95,7 +108,7 @@ async def edit(request: Request) -> Response:
     body = await read_body(request, EditRequest)
     refuse_unsupported(body)
     _refuse_odd_masks(body)
-    pictures = await load_pictures(body, services.remote_media)
+    pictures = await load_pictures(body, sources_of(services, request.state.caller))
     task, task_input = _asked(body, pictures)
     with own_names():
         prepared = await services.inference.prepare(
@@ -122,13 +135,6 @@ def _is_masked(body: EditRequest) -> bool:
 
 def _refuse_odd_masks(body: EditRequest) -> None:
     if _is_masked(body):
-        if len(body.image) > 1:
-            raise InvalidInput(
-                f"a mask goes with one picture, and {len(body.image)} were sent; send the masked "
-                "one alone",
-                param="image",
-                details={"max": 1},
-            )
         return
     for name in MASKED:
         if getattr(body, name) is not None:
@@ -141,5 +147,7 @@ def _asked(body: EditRequest, pictures: dict[str, list[MediaRef]]) -> tuple[str,
         given = own_fields(body)
         return "image-to-image", filled(ImageToImageInput, images=pictures["image"], **given)
     given = own_fields(body, *MASKED)
-    (image,), mask = pictures["image"], next(iter(pictures["mask"]), None)
+    (image, *others), mask = pictures["image"], next(iter(pictures["mask"]), None)
+    if others:
+        given["references"] = others
     return "inpainting", filled(InpaintingInput, image=image, mask=mask, **given)

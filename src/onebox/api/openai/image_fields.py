@@ -42,7 +42,7 @@ OWN = (
 
 
 # What the tasks call otherwise.
-ROUTE_NAMES = {"images": "image", "width": "size", "height": "size"}
+ROUTE_NAMES = {"images": "image", "references": "image", "width": "size", "height": "size"}
 
 
 class ImageFields(RequestOptions):

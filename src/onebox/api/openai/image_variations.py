@@ -13,7 +13,7 @@ from onebox.api.given_picture import GivenPicture
 from onebox.api.openai.image_fields import ImageFields, own_fields, own_names, refuse_unsupported
 from onebox.api.openai.images_answer import answer_form, image_responses, images_answer
 from onebox.api.options import options_of
-from onebox.api.picture_bodies import load_pictures, picture_body, read_body
+from onebox.api.picture_bodies import load_pictures, picture_body, read_body, sources_of
 from onebox.api.routing import OpenAIRoute
 from onebox.bootstrap import Services
 from onebox.tasks.picture_input import MAX_PROMPT
@@ -52,7 +52,7 @@ async def vary(request: Request) -> Response:
     services: Services = request.app.state.services
     body = await read_body(request, VariationRequest)
     refuse_unsupported(body)
-    (image,) = (await load_pictures(body, services.remote_media))["image"]
+    (image,) = (await load_pictures(body, sources_of(services, request.state.caller)))["image"]
     with own_names():
         prepared = await services.inference.prepare(
             "variations",

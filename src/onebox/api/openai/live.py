@@ -16,7 +16,7 @@ import structlog
 from fastapi import APIRouter, WebSocket, WebSocketDisconnect
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from onebox.api.errors import app_error_body, internal_error_body, located
+from onebox.api.errors import app_error_body, internal_error_body, located, shaped
 from onebox.api.live_routing import LiveRoute, accepted_subprotocol
 from onebox.audio.languages import code_of
 from onebox.bootstrap import Services
@@ -134,7 +134,8 @@ async def _serve(
         last, code = _error(websocket, error)
     except Exception:
         log.exception("unhandled_error")
-        last = {"type": "error", **internal_error_body(websocket.scope["request_id"])}
+        body = internal_error_body(websocket.scope["request_id"])
+        last = {"type": "error", **shaped(body, websocket)}
         code = 1011
     await _say_goodbye(websocket, last, code)
 
@@ -206,7 +207,7 @@ async def _leave(session: LiveSession) -> None:
 
 def _error(websocket: WebSocket, error: AppError) -> tuple[dict[str, Any], int]:
     """The message that tells of it, and the close frame's code."""
-    body = app_error_body(error, websocket)
+    body = shaped(app_error_body(error, websocket), websocket)
     status = body["error"]["status"]
     code = CLOSE_CODES.get(status, 1008 if status < 500 else 1011)
     return {"type": "error", **body}, GOING_AWAY if isinstance(error, ShuttingDown) else code

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from onebox.api.bodies import filled
-from onebox.api.given_picture import GivenPicture, fields_of
+from onebox.api.given_picture import GivenPicture
 from onebox.api.openai.image_fields import parse_size
-from onebox.api.picture_bodies import MAX_PICTURE_BYTES, load_pictures
+from onebox.api.picture_bodies import load_pictures, sources_of
 from onebox.bootstrap import Services
 from onebox.core.errors import InvalidInput
-from onebox.core.media import MediaRef
 from onebox.services.access.caller import Caller
 from onebox.tasks.image_to_video import ImageToVideoInput
 from onebox.tasks.text_to_video import TextToVideoInput
@@ -29,23 +26,6 @@ REFERENCE = "input_reference"
 ROUTE_NAMES = {"image": REFERENCE, "width": "size", "height": "size", "duration": "seconds"}
 
 
-class InputReference(GivenPicture):
-    """A picture, or the id of one that was sent to `/v1/files`."""
-
-    file_id: str | None = Field(default=None, max_length=128)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_client_forms(cls, value: Any) -> Any:
-        if isinstance(value, str) and value.startswith("{"):
-            # As a form has it.
-            with contextlib.suppress(ValueError, RecursionError):
-                value = json.loads(value)
-        if isinstance(value, dict) and value.keys() == {"file_id"}:
-            return value
-        return fields_of(value)
-
-
 class VideoFields(BaseModel):
     """OpenAI's fields; those of the tasks come to them."""
 
@@ -53,7 +33,7 @@ class VideoFields(BaseModel):
 
     prompt: str | None = Field(default=None, description="What is to be seen.")
     model: str | None = Field(default=None, max_length=512)
-    input_reference: InputReference | None = Field(
+    input_reference: GivenPicture | None = Field(
         default=None, description="A picture to start from: a file, `{file_id}` or `{image_url}`."
     )
     seconds: float | None = Field(
@@ -61,12 +41,6 @@ class VideoFields(BaseModel):
     )
     size: str | None = Field(default=None, description="`auto`, or WxH in pixels.")
     user: str | None = Field(default=None, description="Accepted, without effect.")
-
-
-class _Picture(BaseModel):
-    """For those who load the pictures of a body."""
-
-    input_reference: GivenPicture
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +71,7 @@ async def asked_video(body: VideoFields, services: Services, caller: Caller) -> 
             if name not in TextToVideoInput.model_fields:
                 raise InvalidInput(f"{name} needs an {REFERENCE}", param=name)
         return AskedVideo(TEXT_TO_VIDEO, filled(TextToVideoInput, **given))
-    image = await _loaded(body.input_reference, services, caller)
+    (image,) = (await load_pictures(body, sources_of(services, caller)))[REFERENCE]
     return AskedVideo(IMAGE_TO_VIDEO, filled(ImageToVideoInput, image=image, **given))
 
 
@@ -126,24 +100,3 @@ def _given(body: VideoFields) -> dict[str, Any]:
     told = {name: getattr(body, name, None) for name in ImageToVideoInput.model_fields}
     told |= {"width": width, "height": height, "duration": body.seconds}
     return {name: value for name, value in told.items() if value is not None}
-
-
-async def _loaded(reference: InputReference, services: Services, caller: Caller) -> MediaRef:
-    if reference.file_id is not None:
-        return await _uploaded(reference.file_id, services, caller)
-    body = _Picture.model_construct(input_reference=reference)
-    (picture,) = (await load_pictures(body, services.remote_media))[REFERENCE]
-    return picture
-
-
-async def _uploaded(file_id: str, services: Services, caller: Caller) -> MediaRef:
-    """Raises FileNotFound, and InvalidInput for one that is too large."""
-    upload, path = await services.uploads.open(file_id, caller.id)
-    if upload.size_bytes > MAX_PICTURE_BYTES:
-        raise InvalidInput(
-            f"the file {file_id} has {upload.size_bytes} bytes; a picture may have "
-            f"{MAX_PICTURE_BYTES}",
-            param=REFERENCE,
-            details={"max": MAX_PICTURE_BYTES},
-        )
-    return MediaRef(data=await asyncio.to_thread(path.read_bytes))

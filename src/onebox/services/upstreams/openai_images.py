@@ -33,7 +33,14 @@ FIELDS = (
     "output_compression",
 )
 CHANGING = (*FIELDS, "strength")
-MASKED = (*CHANGING, "mask_mode", "feather", "preserve_unmasked")
+MASKED = (
+    *CHANGING,
+    "mask_mode",
+    "feather",
+    "preserve_unmasked",
+    "inpaint_area",
+    "inpaint_padding",
+)
 COMMON = ("width", "height", "partial_images")
 # Facts about a picture that its answer may hold beside it.
 TOLD = ("seed", "revised_prompt")
@@ -49,8 +56,8 @@ async def edit(ask: Ask, connection: Connection, path: str) -> tuple[Artifact, .
     """With a mask or without."""
     masked = ask.task == "inpainting"
     fields = MASKED if masked else CHANGING
-    ask.refuse_all_but(*fields, *COMMON, "images", "image", "mask")
-    pictures = [ask.input["image"]] if masked else ask.input["images"]
+    ask.refuse_all_but(*fields, *COMMON, "images", "image", "references", "mask")
+    pictures = [ask.input["image"], *ask.input["references"]] if masked else ask.input["images"]
     name = "image" if len(pictures) == 1 else "image[]"
     files = [(name, file_of(one, f"picture-{place}")) for place, one in enumerate(pictures)]
     sent = _fields(ask, fields)

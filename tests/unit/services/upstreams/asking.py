@@ -138,7 +138,7 @@ def play(folder: Path, *replies: Any, scene: Scene) -> Any:
 
     async def limited() -> Any:
         # Only a test that would hang waits so long.
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             return await played()
 
     return asyncio.run(limited())

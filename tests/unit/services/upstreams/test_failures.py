@@ -143,7 +143,7 @@ class TestNoEnd:
         assert asked == 1
 
     def test_a_stream_that_stalls(self, tmp_path):
-        told, asked = chat(tmp_path, events_reply(PIECE, STALL), read_timeout=0.05)
+        told, asked = chat(tmp_path, events_reply(PIECE, STALL), read_timeout=1.0)
         assert isinstance(told.error, UpstreamTimeout)
         assert (len(told.deltas), asked) == (1, 1)
 

@@ -178,6 +178,16 @@ def test_an_edit_is_a_form_with_its_files(tmp_path):
     assert (asked.field("model"), asked.field("strength")) == (b"far", b"0.5")
 
 
+def test_an_edit_with_a_mask_takes_its_other_pictures_along(tmp_path):
+    asked, _ = ask(
+        tmp_path, json_reply({"data": [ITEM]}), "inpainting", prompt="a",
+        image={"data": PNG}, mask={"data": PNG}, references=[{"data": PNG}],
+        inpaint_area="masked",
+    )  # fmt: skip
+    assert asked.body.count(b'name="image[]"') == 2
+    assert asked.field("inpaint_area") == b"masked"
+
+
 def test_sound_is_passed_on_as_it_comes(tmp_path):
     reply = Reply(200, [b"ID3", b"..."], "audio/mpeg", {"X-Onebox-Seed": "9"})
     asked, told = ask(tmp_path, reply, "speech", input="Hi", stream=True)
