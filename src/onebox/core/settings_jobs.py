@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from pydantic import ByteSize, Field, SecretStr
+from pydantic import ByteSize, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings
 
 from onebox.core.settings_forms import StrTuple, prefixed
+
+MIN_TAKEOVER_S = 8.0
 
 
 class JobSettings(BaseSettings):
@@ -41,6 +43,13 @@ class JobSettings(BaseSettings):
         validation_alias=prefixed("JOB_STORE"),
         description="Space for what jobs were given and have made (`20GiB`); when it is full, new "
         "jobs are refused.",
+    )
+    job_takeover: float = Field(
+        60.0,
+        ge=0,
+        validation_alias=prefixed("JOB_TAKEOVER"),
+        description="Seconds without a sign of life after which other servers on the same "
+        "`ONEBOX_DATABASE_URL` take up a server's jobs that need no files of its; 0: never.",
     )
     upload_ttl: float = Field(
         30.0,
@@ -78,3 +87,13 @@ class JobSettings(BaseSettings):
         validation_alias=prefixed("MAX_VIDEO_SECONDS"),
         description="Longest video, in seconds.",
     )
+
+    @field_validator("job_takeover")
+    @classmethod
+    def _long_enough(cls, seconds: float) -> float:
+        if 0 < seconds < MIN_TAKEOVER_S:
+            raise ValueError(
+                f"must be 0, or at least {MIN_TAKEOVER_S:g}: servers show every 2 seconds that "
+                "they live, and a busy one may be late"
+            )
+        return seconds

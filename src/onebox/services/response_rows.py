@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, or_, select, update
 from sqlalchemy.engine import Row
 
 from onebox.core.errors import InvalidInput, RequestNotFound
@@ -93,9 +93,14 @@ class Rows:
 
 
 def add(
-    connection: Connection, response: StoredResponse, rows: Rows, chain: Sequence[str], now: float
+    connection: Connection,
+    response: StoredResponse,
+    rows: Rows,
+    chain: Sequence[str],
+    now: float,
+    owner: str | None = None,
 ) -> None:
-    """Store a new one; those that it continues are as young as it from now on."""
+    """Store a new one of a server; those that it continues are as young as it from now on."""
     connection.execute(
         insert(RESPONSES).values(
             id=response.id,
@@ -106,6 +111,7 @@ def add(
             previous_id=response.previous_id,
             size_bytes=rows.size_bytes,
             body=rows.body,
+            owner=owner,
         )
     )
     if rows.items:
@@ -278,10 +284,12 @@ def evict(connection: Connection, excess_bytes: int) -> None:
         connection.execute(delete(RESPONSES).where(RESPONSES.c.id.in_(gone)))
 
 
-def fail_unfinished(connection: Connection) -> None:
-    unfinished = connection.execute(
-        select(RESPONSES.c.id, RESPONSES.c.body).where(RESPONSES.c.status.in_(UNFINISHED))
-    ).all()
+def fail_unfinished(connection: Connection, owner: str | None = None) -> None:
+    """Of a server, or of all; those from before servers had names are anybody's."""
+    wanted: list[Any] = [RESPONSES.c.status.in_(UNFINISHED)]
+    if owner is not None:
+        wanted.append(or_(RESPONSES.c.owner == owner, RESPONSES.c.owner.is_(None)))
+    unfinished = connection.execute(select(RESPONSES.c.id, RESPONSES.c.body).where(*wanted)).all()
     for row in unfinished:
         body = {**msgspec.json.decode(row.body), "status": "failed", "error": RESTARTED}
         connection.execute(

@@ -7,9 +7,11 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection
 
+from onebox.core.settings import Settings
 from onebox.core.units import DAY_S
 from onebox.services import response_rows
 from onebox.services.database import Database
+from onebox.services.owner import owner_of
 from onebox.services.response_rows import Conversation, Item, Rows, StoredResponse
 
 PURGE_EVERY_S = 3600.0
@@ -28,6 +30,7 @@ class ResponseStore:
     Args:
         ttl_days: how long after its last use one is kept; 0 for ever.
         max_bytes: of all together, about.
+        owner: the server, where several share the database.
         clock: seconds since 1970.
     """
 
@@ -37,11 +40,13 @@ class ResponseStore:
         *,
         ttl_days: float,
         max_bytes: int,
+        owner: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
         self._ttl_s = ttl_days * DAY_S
         self._max_bytes = max_bytes
+        self._owner = owner
         self._clock = clock
         # Of these two it does no harm when threads of the database lose a change of each other.
         self._purged = float("-inf")
@@ -49,7 +54,7 @@ class ResponseStore:
 
     def recover(self) -> None:
         """Call once at start: what an earlier server left unfinished has failed."""
-        self._database.write_now(response_rows.fail_unfinished)
+        self._database.write_now(lambda it: response_rows.fail_unfinished(it, self._owner))
 
     async def insert(self, response: StoredResponse, conversation: Conversation) -> None:
         """A new one; returns when it is on the disk."""
@@ -99,7 +104,7 @@ class ResponseStore:
     ) -> Callable[[Connection], None]:
         def insert(connection: Connection) -> None:
             rows, now = Rows.of(response), self._clock()
-            response_rows.add(connection, response, rows, conversation.ids, now)
+            response_rows.add(connection, response, rows, conversation.ids, now, self._owner)
             self._bound(connection, now, rows.size_bytes)
 
         return insert
@@ -122,3 +127,15 @@ class ResponseStore:
             total = response_rows.total_bytes(connection)
             if total > self._max_bytes:
                 response_rows.evict(connection, total - int(self._max_bytes * KEEP))
+
+
+def create_response_store(settings: Settings, database: Database) -> ResponseStore:
+    """What an earlier server left unfinished has failed on return."""
+    store = ResponseStore(
+        database,
+        ttl_days=settings.response_ttl,
+        max_bytes=int(settings.response_store),
+        owner=owner_of(settings),
+    )
+    store.recover()
+    return store

@@ -29,7 +29,7 @@ NAMES = {
 METADATA = MetaData(naming_convention=NAMES)
 
 # One row a stored response. Times are seconds since 1970; `body` is the response as JSON, without
-# its output; `used_at` is when it or a response that continues it was made.
+# its output; `used_at` is when it or a response that continues it was made; `owner` is as of jobs.
 RESPONSES = Table(
     "responses",
     METADATA,
@@ -41,6 +41,7 @@ RESPONSES = Table(
     Column("previous_id", String(64)),
     Column("size_bytes", BigInteger, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Column("owner", String(64)),
     Index(None, "used_at"),
     Index(None, "caller", "used_at"),
 )
@@ -61,7 +62,8 @@ RESPONSE_ITEMS = Table(
 
 # One row a job (services/jobs/job.py). `sequence` is what follows the kind in its id: jobs of all
 # kinds sort by it. `seq` counts its changes of state; `idempotency` is a digest of the client's
-# key; `size_bytes` counts its files too. `work` comes last: it may be long, and lists leave it out.
+# key; `size_bytes` counts its files too. `work` comes late: it may be long, and lists leave it out.
+# `owner` is the server that it is for, where several share the database (services/owner.py).
 JOBS = Table(
     "jobs",
     METADATA,
@@ -96,6 +98,7 @@ JOBS = Table(
     Column("artifacts", LargeBinary, nullable=False),
     Column("public", LargeBinary, nullable=False),
     Column("work", LargeBinary, nullable=False),
+    Column("owner", String(64)),
     Index(None, "sequence", unique=True),
     Index(None, "caller", "sequence"),
     Index(None, "caller", "surface", "sequence"),
@@ -176,8 +179,16 @@ BATCHES = Table(
     Column("errors", LargeBinary),
     Column("output_lifetime_s", Integer),
     Column("allowance", LargeBinary),
+    Column("owner", String(64)),
     Index(None, "caller", "id"),
     Index(None, "state"),
+)
+# One row a server that shares the database with others; it lives as long as `beat` goes up.
+SERVERS = Table(
+    "servers",
+    METADATA,
+    Column("id", String(64), primary_key=True),
+    Column("beat", BigInteger, nullable=False),
 )
 
 # One row a key that an operator made. Only digests (SHA-256, hex) of what clients send are kept;

@@ -7,6 +7,7 @@ import time
 
 import openai
 import pytest
+import structlog
 
 from onebox.core.errors import InferenceFailed
 from onebox.services.jobs.query import JobQuery
@@ -270,3 +271,23 @@ def test_a_line_that_a_client_cancels_by_itself_ends_no_other(services, tmp_path
         assert failed["a"]["error"]["code"] == "batch_cancelled"
 
     with_server(services, tmp_path, use)
+
+
+def test_a_batch_that_waits_for_room_says_so_once(services, tmp_path):
+    async def use(later: Later):
+        submit, tries = later.jobs.submit, []
+
+        async def noted(jobs):
+            tries.append(len(jobs))
+            return await submit(jobs)
+
+        later.jobs.submit = noted
+        with structlog.testing.capture_logs() as logs:
+            batch_id = await Client(later).begin(embedding("a"), embedding("b"))
+            for number in range(1, 5):
+                await later.until(lambda number=number: len(tries) == number)
+                # As every two seconds, where servers share a database.
+                later.batches._courses[batch_id][0].wake()
+        assert [log["event"] for log in logs].count("batch_waits") == 1
+
+    with_server(services, tmp_path, use, max_jobs=1)

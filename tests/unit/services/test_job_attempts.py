@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from sqlalchemy.exc import OperationalError
+from structlog.testing import capture_logs
 
 from onebox.core.errors import (
     AppError,
@@ -49,6 +50,23 @@ def test_its_results_are_kept_and_then_it_is_complete(shop: Workshop):
     job = shop.store.jobs["a"]
     assert [(it.name, it.size_bytes) for it in job.artifacts] == [("f1-0", 7), ("f1-1", 7)]
     assert (job.state, shop.ends) == ("completed", [("fake", "completed")])
+
+
+@pytest.mark.parametrize(
+    ("action", "told"),
+    [
+        (giving(RESULT), {"state": "completed"}),
+        (raising(InvalidInput("width: too large")), {"state": "failed", "code": "invalid_value"}),
+        (raising(Cancelled("by its client")), {"state": "cancelled", "code": "cancelled"}),
+    ],
+)
+def test_its_end_is_a_line_of_the_log(shop: Workshop, action, told):
+    with capture_logs() as logged:
+        attempt(shop, action)
+    (line,) = logged
+    assert (line["event"], line["task"], line["log_level"]) == ("job_ended", "fake", "info")
+    assert line["seconds"] >= 0
+    assert {name: line[name] for name in ("state", "code") if name in line} == told
 
 
 def test_one_that_no_longer_waits_is_let_be(shop: Workshop):

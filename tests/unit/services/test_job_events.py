@@ -87,6 +87,23 @@ def test_every_change_and_the_progress_between_in_their_order(scene: Scene):
     assert scene.told == 2
 
 
+def test_what_another_server_has_changed_is_told_when_it_is_looked_for(scene: Scene):
+    async def act() -> list[str]:
+        heard, listener = scene.watch()
+        await until(lambda: len(heard) == 1)
+        await scene.store.claim("a")
+        scene.updates.look_again()
+        await until(lambda: len(heard) == 2)
+        # No news is none.
+        scene.updates.look_again()
+        await scene.store.complete(scene.store.jobs["a"], [])
+        scene.updates.look_again()
+        await listener
+        return heard
+
+    assert run(act()) == EVERY
+
+
 def test_who_reads_slowly_gets_the_newest_progress(scene: Scene):
     async def act() -> list[str]:
         await scene.begin()

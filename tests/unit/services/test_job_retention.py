@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from onebox.services.jobs import rows
 from onebox.services.jobs.job import JobNotFound
 from onebox.services.jobs.retention import Retention
 from onebox.services.jobs.store import CHUNK
@@ -95,5 +96,22 @@ def test_it_looks_after_the_store_while_it_runs(kit):
                 await asyncio.sleep(0)
         await retention.close()
         await retention.close()
+
+    asyncio.run(act())
+
+
+def test_files_of_jobs_that_another_server_has_deleted_go_too(kit):
+    store = kit.store(owner="a")
+    retention = Retention(store, kit.database, kit.files, is_shared=True, every_s=0.001)
+
+    async def act():
+        gone, stays = [await insert(store, blobs={"image": b"x"}) for _ in range(2)]
+        await retention.start()
+        await kit.database.write(lambda connection: rows.remove(connection, [gone]))
+        async with asyncio.timeout(60):
+            while gone.id in kit.files.job_ids():
+                await asyncio.sleep(0)
+        await retention.close()
+        assert kit.files.job_ids() == [stays.id]
 
     asyncio.run(act())

@@ -40,6 +40,7 @@ class Batch:
         output_lifetime_s: seconds that its files are kept; None for the server's time.
         allowance: what its caller could take when it was made, if that was bounded; that of a
             stored key is looked up.
+        owner: the server that carries it out and has its files; None where there is only one.
     """
 
     id: str
@@ -60,3 +61,4 @@ class Batch:
     errors: list[dict[str, Any]] | None = None
     output_lifetime_s: int | None = None
     allowance: Allowance | None = None
+    owner: str | None = None

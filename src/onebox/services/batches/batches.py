@@ -23,6 +23,9 @@ from onebox.services.deferred_requests import DeferredRequests
 from onebox.services.jobs.ids import is_id, new_id
 from onebox.services.jobs.job import Job
 from onebox.services.jobs.jobs import Jobs
+from onebox.services.jobs.neighbours import LOOK_EVERY_S
+from onebox.services.loops import stop_loop
+from onebox.services.owner import owner_of
 from onebox.services.uploads import Uploads
 
 log = structlog.get_logger(__name__)
@@ -41,6 +44,7 @@ class Batches:
     Args:
         max_line_bytes: of one request.
         job_ttl_days: how long the result of a line is kept; 0 for ever.
+        owner: the server, where several share the database.
         clock: seconds since 1970.
     """
 
@@ -51,6 +55,7 @@ class Batches:
         *,
         max_line_bytes: int,
         job_ttl_days: float,
+        owner: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
@@ -58,7 +63,9 @@ class Batches:
         self._max_line_bytes = max_line_bytes
         # A batch must end before the first of its lines is deleted.
         self._max_window_s = max(job_ttl_days * DAY_S, DAY_S) if job_ttl_days else None
+        self._owner = owner
         self._clock = clock
+        self._looking: asyncio.Task[None] | None = None
         self._parts: Parts | None = None
         self._courses: dict[str, tuple[Course, asyncio.Task[None]]] = {}
         # Those that may have ended, noted by the threads of the database.
@@ -90,10 +97,14 @@ class Batches:
 
     async def start(self) -> None:
         """Go on with those that had not ended when the server was stopped."""
-        for batch_id in await self._database.read(rows.active):
+        for batch_id in await self._database.write(lambda it: rows.adopted(it, self._owner)):
             self._begin(batch_id)
+        if self._owner is not None:
+            self._looking = asyncio.create_task(self._look_on(), name="batch-looks")
 
     async def close(self) -> None:
+        if self._looking is not None:
+            await stop_loop(self._looking)
         tasks = [task for _, task in self._courses.values()]
         for task in tasks:
             task.cancel()
@@ -128,6 +139,7 @@ class Batches:
             times={},
             metadata=metadata,
             output_lifetime_s=output_lifetime_s,
+            owner=self._owner,
         )
         await self._database.write(lambda connection: _add(connection, batch))
         self._begin(batch.id)
@@ -175,6 +187,13 @@ class Batches:
         task = asyncio.create_task(self._run(course), name=batch_id)
         self._courses[batch_id] = course, task
         task.add_done_callback(lambda _: self._forget(batch_id))
+
+    async def _look_on(self) -> None:
+        """At what other servers did to ours."""
+        while True:
+            await asyncio.sleep(LOOK_EVERY_S)
+            for course, _ in self._courses.values():
+                course.wake()
 
     def _forget(self, batch_id: str) -> None:
         del self._courses[batch_id]
@@ -235,4 +254,5 @@ def create_batches(settings: Settings, database: Database, uploads: Uploads) -> 
         uploads,
         max_line_bytes=settings.max_body_bytes,
         job_ttl_days=settings.job_ttl,
+        owner=owner_of(settings),
     )

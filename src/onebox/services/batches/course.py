@@ -125,6 +125,7 @@ class Course:
 
     async def _submitted(self, batch: Batch, jobs: Sequence[NewJob]) -> bool:
         """Waits for room. Whether there is still something to do for the batch."""
+        is_told = False
         while True:
             self._news.clear()
             batch = await self._load()
@@ -134,7 +135,9 @@ class Course:
                 await self._parts.jobs.submit(jobs)
                 return True
             except (QueueFull, StorageFull) as error:
-                log.warning("batch_waits", code=error.code, message=error.message)
+                if not is_told:
+                    log.warning("batch_waits", code=error.code, message=error.message)
+                is_told = True
                 await self._waited(self._parts.clock() + (error.retry_after_s or RETRY_S))
 
     async def _new_job(self, batch: Batch, line: Line) -> NewJob:

@@ -57,6 +57,15 @@ def active(connection: Connection, caller: str | None = None) -> list[str]:
     return list(connection.scalars(select(BATCHES.c.id).where(*wanted).order_by(BATCHES.c.id)))
 
 
+def adopted(connection: Connection, owner: str | None) -> list[str]:
+    """The same of a server, and of no server, which become its; None: there is no other."""
+    if owner is None:
+        return active(connection)
+    connection.execute(update(BATCHES).where(BATCHES.c.owner.is_(None)).values(owner=owner))
+    own = select(BATCHES.c.id).where(BATCHES.c.state.in_(ACTIVE), BATCHES.c.owner == owner)
+    return list(connection.scalars(own.order_by(BATCHES.c.id)))
+
+
 def change(connection: Connection, batch_id: str, **changes: Any) -> None:
     connection.execute(update(BATCHES).where(BATCHES.c.id == batch_id).values(_values(changes)))
 

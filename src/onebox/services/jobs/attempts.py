@@ -115,7 +115,11 @@ class Attempts:
             return self._again(written, error)
         self._in_vain.pop(job_id, None)
         if written is not None:
-            self._ended(written.task, written.state, self._clock() - started)
+            seconds = self._clock() - started
+            failed = {"code": error.code} if error is not None else {}
+            told = {"task": written.task, "state": written.state, "seconds": round(seconds, 3)}
+            log.info("job_ended", **told, **failed)
+            self._ended(written.task, written.state, seconds)
         return None
 
     async def _claimed(self, job_id: str) -> Job | None:

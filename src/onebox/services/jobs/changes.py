@@ -18,9 +18,11 @@ WORKER_LOST = {
 }
 
 
-def claimed(now: float) -> Decision:
+def claimed(now: float, owner: str | None = None) -> Decision:
+    """By a server of that name, or by the only one."""
+
     def decide(job: Job) -> Change | None:
-        if job.state != "queued":
+        if job.state != "queued" or (owner is not None and job.owner != owner):
             return None
         begun = {"state": "running", "started_at": now}
         mark = {"attempt": job.attempt + 1, "fence": secrets.token_hex(16)}

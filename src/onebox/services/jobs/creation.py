@@ -16,12 +16,14 @@ from onebox.services.jobs.freezer import Freezer
 from onebox.services.jobs.job import Kind
 from onebox.services.jobs.jobs import Jobs
 from onebox.services.jobs.live import Live
+from onebox.services.jobs.neighbours import Neighbours
 from onebox.services.jobs.retention import Retention
 from onebox.services.jobs.rows import Hook
 from onebox.services.jobs.runner import Runner
 from onebox.services.jobs.store import JobStore
 from onebox.services.jobs.task_executor import TaskExecutor
 from onebox.services.metrics import Metrics
+from onebox.services.owner import owner_of
 
 FOLDER = "jobs"
 
@@ -47,9 +49,11 @@ def create_jobs(
         changed: called on the event loop after such transactions.
     """
     files = ArtifactFiles(settings.data_dir / FOLDER)
+    owner = owner_of(settings)
     store = JobStore(
         database,
         files,
+        owner=owner,
         ttl_days=settings.job_ttl,
         max_bytes=int(settings.job_store),
         max_queued=settings.max_jobs,
@@ -64,10 +68,13 @@ def create_jobs(
     updates = Updates(store, live, changed)
     attempts = Attempts(store, files, updates, executors, ended=metrics.jobs.ended)
     runner = Runner(attempts, updates, concurrency=settings.job_concurrency, wait_ready=wait_ready)
+    neighbours = None
+    if owner is not None:
+        neighbours = Neighbours(owner, store, runner, updates, lost_s=settings.job_takeover)
     metrics.jobs.count(runner.counts)
     return Jobs(
         store,
-        Retention(store, database, files),
+        Retention(store, database, files, is_shared=owner is not None),
         files,
         freezer,
         inference,
@@ -75,4 +82,5 @@ def create_jobs(
         runner,
         executors,
         ended=metrics.jobs.ended,
+        neighbours=neighbours,
     )

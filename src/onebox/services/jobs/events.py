@@ -60,6 +60,13 @@ class Updates:
             watcher.has_news = True
             watcher.awake.set()
 
+    def look_again(self) -> None:
+        """Another server may have changed any of them."""
+        for watchers in self._watchers.values():
+            for watcher in watchers:
+                watcher.has_news = True
+                watcher.awake.set()
+
     def got_on(self, job_id: str) -> None:
         """Its attempt tells something new."""
         for watcher in self._watchers.get(job_id, ()):

@@ -26,12 +26,14 @@ class Insertion:
         room: Room,
         hooks: Sequence[Hook],
         clock: Callable[[], float],
+        owner: str | None,
     ) -> None:
         self._database = database
         self._files = files
         self._room = room
         self._hooks = hooks
         self._clock = clock
+        self._owner = owner
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[Job]:
         new = dict(enumerate(jobs))
@@ -40,7 +42,8 @@ class Insertion:
             # What is stored already needs no room.
             found = await self._database.read(lambda connection: _sent_before(connection, new))
         now = self._clock()
-        drafts = {n: rows.draft(job, now, n) for n, job in new.items() if n not in found}
+        unknown = {n: job for n, job in new.items() if n not in found}
+        drafts = {n: rows.draft(job, now, n, self._owner) for n, job in unknown.items()}
         if drafts:
             found |= await self._insert(drafts)
         return [found[n] for n in new]

@@ -109,6 +109,7 @@ class Job:
         started_at: of the newest attempt.
         expires_at: when it and its files are deleted; None before its end, or for never.
         error: {"code", "message", "param"} of one that failed.
+        owner: the server that carries it out and has its files; None where there is only one.
     """
 
     id: str
@@ -139,6 +140,7 @@ class Job:
     webhook_events: tuple[str, ...]
     timeout_s: float | None
     size_bytes: int
+    owner: str | None = None
 
     @property
     def has_ended(self) -> bool:

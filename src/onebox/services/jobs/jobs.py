@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from onebox.core.errors import FileNotFound
 from onebox.core.plugins import TASKS
 from onebox.services.access.caller import Caller
 from onebox.services.inference import Inference
@@ -28,6 +29,7 @@ from onebox.services.jobs.job import (
     Surface,
 )
 from onebox.services.jobs.live import Live
+from onebox.services.jobs.neighbours import Neighbours
 from onebox.services.jobs.query import JobQuery
 from onebox.services.jobs.retention import Retention
 from onebox.services.jobs.runner import Runner
@@ -61,6 +63,7 @@ class Jobs:
     Args:
         executors: by kind; more may be added before `start`.
         ended: told of each job that was cancelled: its task, state, and 0 seconds.
+        neighbours: other servers of the database, where there may be any.
 
     Attributes:
         files, freezer: for executors.
@@ -78,6 +81,7 @@ class Jobs:
         executors: dict[Kind, Executor],
         *,
         ended: Callable[[str, State, float], None],
+        neighbours: Neighbours | None = None,
     ) -> None:
         self.files = files
         self.freezer = freezer
@@ -88,6 +92,7 @@ class Jobs:
         self._runner = runner
         self._executors = executors
         self._ended = ended
+        self._neighbours = neighbours
 
     def add_executor(self, kind: Kind, executor: Executor) -> None:
         """How jobs of a kind are carried out. Before `start`."""
@@ -99,10 +104,14 @@ class Jobs:
         await self._retention.start()
         self._runner.put(waiting)
         self._runner.start()
+        if self._neighbours is not None:
+            self._neighbours.start()
 
     async def close(self) -> None:
         """Give back what runs, and send away who watches. May be called twice."""
         self._updates.close()
+        if self._neighbours is not None:
+            await self._neighbours.close()
         await self._runner.close()
         await self._retention.close()
         await self._store.close()
@@ -175,9 +184,8 @@ class Jobs:
         return await self._store.page(None if caller.may("admin") else caller.id, wanted)
 
     async def cancel(self, job_id: str, caller: Caller) -> Job:
-        """End it; its work has stopped on return. One that has ended stays as it is.
-
-        Raises JobNotFound.
+        """End it; its work has stopped on return, or soon where another server does it. One that
+        has ended stays as it is. Raises JobNotFound.
         """
         before = await self.get(job_id, caller)
         job = await self._store.cancel(job_id)
@@ -202,8 +210,18 @@ class Jobs:
         return self._updates.of(job_id, after)
 
     async def input_of(self, job: Job) -> BaseModel:
-        """The complete input of a job of the kind "task", its binary parts included."""
-        work = await task_work(job, self.files)
+        """The complete input of a job of the kind "task", its binary parts included.
+
+        Raises FileNotFound for those of another server.
+        """
+        try:
+            work = await task_work(job, self.files)
+        except FileNotFoundError:
+            raise FileNotFound(
+                "the files of the job are not here: they were deleted, or lie on the server that "
+                "did it",
+                param="id",
+            ) from None
         found: BaseModel = TASKS[job.task].Input.model_validate(work.input)
         return found
 

@@ -23,6 +23,7 @@ class Retention:
     """Looks after what is stored, now and then. Lives on the gateway's event loop.
 
     Args:
+        is_shared: other servers may delete our jobs, whose files are left over then.
         every_s: how long it sleeps.
     """
 
@@ -32,11 +33,13 @@ class Retention:
         database: Database,
         files: ArtifactFiles,
         *,
+        is_shared: bool = False,
         every_s: float = EVERY_S,
     ) -> None:
         self._store = store
         self._database = database
         self._files = files
+        self._is_shared = is_shared
         self._every_s = every_s
         self._task: asyncio.Task[None] | None = None
 
@@ -79,7 +82,8 @@ class Retention:
         while True:
             try:
                 await self.sweep(unswept)
-                unswept = ()
+                # What lies there now has its row when the next round begins.
+                unswept = await asyncio.to_thread(self._files.job_ids) if self._is_shared else ()
                 await self.expire()
             except Exception as error:
                 # Disks have bad moments; the next round tries again.

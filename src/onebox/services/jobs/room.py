@@ -25,7 +25,7 @@ class Room:
         self.queued = 0
 
     def measured(self, queued: int, used_bytes: int) -> None:
-        """What is there at the start."""
+        """What is stored by the table, whatever was counted before."""
         self.queued, self.used_bytes = queued, used_bytes
 
     def take(self, jobs: Iterable[Job]) -> None:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, or_, select, update
 from sqlalchemy.engine import Row
 
+from onebox.core.units import DAY_S
 from onebox.services.jobs.ids import new_id, sequence_of
 from onebox.services.jobs.job import (
     PREFIXES,
@@ -74,8 +75,8 @@ class Draft:
     idempotency: str | None
 
 
-def draft(new: NewJob, now: float, place: int) -> Draft:
-    """One of a list, at a place in it."""
+def draft(new: NewJob, now: float, place: int, owner: str | None = None) -> Draft:
+    """One of a list, at a place in it, for a server of that name."""
     public, blobs = _encode(new.public), sum(len(data) for data in new.blobs.values())
     job = Job(
         id=new_id(PREFIXES[new.surface], place=place),
@@ -106,6 +107,7 @@ def draft(new: NewJob, now: float, place: int) -> Draft:
         webhook_events=new.webhook_events,
         timeout_s=new.timeout_s,
         size_bytes=len(new.work) + len(public) + blobs,
+        owner=owner,
     )
     return Draft(job, new, digest_of(new))
 
@@ -173,9 +175,12 @@ def remove(connection: Connection, jobs: Sequence[Job]) -> None:
     connection.execute(delete(JOBS).where(JOBS.c.id.in_([job.id for job in jobs])))
 
 
-def expired(connection: Connection, now: float, most: int) -> list[Job]:
-    """Without their `work`."""
-    past = select_short().where(JOBS.c.expires_at < now).order_by(JOBS.c.expires_at).limit(most)
+def expired(connection: Connection, now: float, most: int, owner: str | None = None) -> list[Job]:
+    """Without their `work`; of servers that are gone too, a day later."""
+    wanted = [JOBS.c.expires_at < now]
+    if owner is not None:
+        wanted.append(or_(JOBS.c.owner == owner, JOBS.c.expires_at < now - DAY_S))
+    past = select_short().where(*wanted).order_by(JOBS.c.expires_at).limit(most)
     return [job_of(row) for row in connection.execute(past)]
 
 
@@ -200,30 +205,36 @@ def counts(connection: Connection, group: str | None) -> dict[State, int]:
     return {row[0]: row[1] for row in connection.execute(counted)}
 
 
-def totals(connection: Connection) -> tuple[int, int]:
-    """How many wait, and how many bytes all take. Reads an index from end to end."""
-    found = connection.execute(
-        select(JOBS.c.state, func.count(), func.sum(JOBS.c.size_bytes)).group_by(JOBS.c.state)
-    ).all()
+def totals(connection: Connection, owner: str | None = None) -> tuple[int, int]:
+    """How many wait, and how many bytes all take: of the only server by an index from end to end,
+    of one of several by the whole table.
+    """
+    counted = select(JOBS.c.state, func.count(), func.sum(JOBS.c.size_bytes))
+    found = connection.execute(counted.where(*_of(owner)).group_by(JOBS.c.state)).all()
     queued = sum(row[1] for row in found if row[0] == "queued")
     return queued, sum(int(row[2]) for row in found)
 
 
-def queued(connection: Connection) -> list[QueuedJob]:
+def queued(connection: Connection, owner: str | None = None) -> list[QueuedJob]:
     """The oldest first."""
     columns = (JOBS.c.id, JOBS.c.caller, JOBS.c.priority, JOBS.c.lost)
-    waiting = select(*columns).where(JOBS.c.state == "queued").order_by(JOBS.c.sequence)
-    return [QueuedJob(*row) for row in connection.execute(waiting)]
+    waiting = select(*columns).where(JOBS.c.state == "queued", *_of(owner))
+    return [QueuedJob(*row) for row in connection.execute(waiting.order_by(JOBS.c.sequence))]
 
 
-def running(connection: Connection) -> list[Job]:
+def running(connection: Connection, owner: str | None = None) -> list[Job]:
     """Without their `work`."""
-    found = connection.execute(select_short().where(JOBS.c.state == "running"))
+    found = connection.execute(select_short().where(JOBS.c.state == "running", *_of(owner)))
     return [job_of(row) for row in found]
 
 
 def select_short() -> Any:
     return select(*(column for column in JOBS.c if column.name != "work"))
+
+
+def _of(owner: str | None) -> list[Any]:
+    """Jobs of one server, or of the only one."""
+    return [] if owner is None else [JOBS.c.owner == owner]
 
 
 def _row_of(each: Draft) -> dict[str, Any]:

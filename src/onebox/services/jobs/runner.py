@@ -110,6 +110,10 @@ class Runner:
         running = self._running.get(job_id)
         return running.live if running else None
 
+    def running(self) -> list[str]:
+        """Jobs that an attempt is made at."""
+        return list(self._running)
+
     def counts(self) -> Mapping[str, int]:
         """How many wait and how many run, by state."""
         return {"queued": len(self._queue) + len(self._later), "running": len(self._running)}

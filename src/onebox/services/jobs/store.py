@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from onebox.core.units import DAY_S
 from onebox.services.database import Database
-from onebox.services.jobs import changes, query, rows
+from onebox.services.jobs import changes, query, rows, sharing
 from onebox.services.jobs.artifacts import ArtifactFiles
 from onebox.services.jobs.ids import is_id
 from onebox.services.jobs.insertion import Insertion
@@ -46,6 +46,8 @@ class JobStore:
         ttl_days: how long a job is kept after its end; 0 for ever.
         max_bytes: of all jobs and their files together; a submission beyond it is refused.
         max_queued: how many may wait.
+        owner: the server, where several share the database: each has its own jobs, which alone it
+            counts, carries out and deletes. None: there is no other.
         clock: seconds since 1970.
     """
 
@@ -58,15 +60,17 @@ class JobStore:
         max_bytes: int,
         max_queued: int,
         hooks: Sequence[Hook] = (),
+        owner: str | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._database = database
         self._files = files
         self._hooks = hooks
         self._ttl_s = ttl_days * DAY_S
+        self._owner = owner
         self._clock = clock
         self._room = Room(max_bytes=max_bytes, max_queued=max_queued)
-        self._insertion = Insertion(database, files, self._room, hooks, clock)
+        self._insertion = Insertion(database, files, self._room, hooks, clock, owner)
         self._begun: set[asyncio.Task[Any]] = set()
 
     def recover(self) -> list[QueuedJob]:
@@ -106,7 +110,7 @@ class JobStore:
 
     async def claim(self, job_id: str) -> Job | None:
         """Begin an attempt: the job with its new fence, or None when it no longer waits."""
-        changed = await self._change(job_id, changes.claimed(self._clock()))
+        changed = await self._change(job_id, changes.claimed(self._clock(), self._owner))
         return changed.after if changed is not None and changed.was_made else None
 
     async def complete(self, job: Job, artifacts: Sequence[StoredArtifact]) -> Job | None:
@@ -151,8 +155,32 @@ class JobStore:
         """Delete those that are past their time, at most CHUNK of them; how many it were."""
         now = self._clock()
         return await self._to_the_end(
-            self._delete(lambda connection: rows.expired(connection, now, CHUNK))
+            self._delete(lambda connection: rows.expired(connection, now, CHUNK, self._owner))
         )
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Of the table of jobs."""
+        return await self._database.read(work)
+
+    async def write(self, work: Callable[[Connection], T]) -> T:
+        """Beside the table of jobs."""
+        return await self._database.write(work)
+
+    async def take_over(self, lost: str, beat: int) -> list[QueuedJob]:
+        """The jobs of another server that any can do, if it has not counted on: those that wait.
+
+        What ran there has lost an attempt.
+        """
+        taken = await self._to_the_end(
+            self._database.write(lambda connection: self._taken(connection, lost, beat))
+        )
+        await self.measure()
+        return taken
+
+    async def measure(self) -> None:
+        """Count anew what is stored: others may have ended and deleted some of it."""
+        own = self._owner
+        self._room.measured(*await self._database.read(lambda it: rows.totals(it, own)))
 
     async def close(self) -> None:
         """Wait for what was begun."""
@@ -166,11 +194,32 @@ class JobStore:
         return self._room.queued
 
     def _recover(self, connection: Connection) -> tuple[list[QueuedJob], int, int]:
-        now = self._clock()
-        for job in rows.running(connection):
+        own = self._owner
+        if own is not None:
+            sharing.adopt(connection, own)
+        self._lose(connection, rows.running(connection, own))
+        return rows.queued(connection, own), *rows.totals(connection, own)
+
+    def _taken(self, connection: Connection, lost: str, beat: int) -> list[QueuedJob]:
+        assert self._owner is not None
+        jobs = sharing.take(connection, lost, beat, self._owner)
+        lost_jobs = self._lose(connection, [job for job in jobs if job.state == "running"])
+        found = [lost_jobs.get(job.id, job) for job in jobs]
+        waiting = (job for job in found if job.state == "queued")
+        return [QueuedJob(job.id, job.caller, job.priority, job.lost) for job in waiting]
+
+    def _lose(self, connection: Connection, jobs: Sequence[Job]) -> dict[str, Job]:
+        """Their attempts; as they are then."""
+        now, found = self._clock(), {}
+        for job in jobs:
             decision = changes.lost(job, None, now, self._ttl_s)
-            rows.change(connection, job.id, decision, self._hooks)
-        return rows.queued(connection), *rows.totals(connection)
+            changed = rows.change(connection, job.id, decision, self._hooks)
+            if changed is not None:
+                found[job.id] = changed.after
+        return found
+
+    def _is_own(self, job: Job) -> bool:
+        return self._owner is None or job.owner == self._owner
 
     async def _leave(self, attempt: Job, decision: Decision) -> Job | None:
         """The job after the end of an attempt at it, or None when that is not its own any more."""
@@ -188,7 +237,8 @@ class JobStore:
             lambda connection: rows.change(connection, job_id, decision, self._hooks)
         )
         if changed is not None and changed.was_made:
-            self._room.change(*changed)
+            if self._is_own(changed.after):
+                self._room.change(*changed)
             await asyncio.to_thread(self._tidy, changed.after)
         return changed
 
@@ -199,7 +249,7 @@ class JobStore:
             return jobs
 
         jobs = await self._database.write(delete)
-        self._room.give_back(jobs)
+        self._room.give_back(job for job in jobs if self._is_own(job))
         await asyncio.to_thread(self._remove_files, jobs)
         return len(jobs)
 

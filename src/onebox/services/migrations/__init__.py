@@ -3,4 +3,4 @@
 A new step is a file in `versions/` with the next number; `HEAD` names the newest.
 """
 
-HEAD = "0004"
+HEAD = "0005"
