@@ -12,14 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from onebox.core.errors import BackendUnavailable
+from onebox.core.errors import BackendUnavailable, RateLimited
 from onebox.core.settings import Settings
 from onebox.services.access.caller import Allowance, Caller
+from onebox.services.access.limits import store
 from onebox.services.access.limits.limits import RateLimits, create_rate_limits
 from onebox.services.access.limits.store import PAUSE_S
+from onebox.services.access.limits.store import TIMEOUT_S as SHORT_S
 from onebox.services.metrics import Metrics
+from tests.support.ports import free_port
 from tests.support.server import running_server, wait_for
 
 pytestmark = pytest.mark.skipif(not shutil.which("redis-server"), reason="needs redis-server")
@@ -32,9 +36,7 @@ class Redis:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
+        self._port = free_port()
         self.url = f"redis://127.0.0.1:{self._port}/1"
         self.socket_url = f"unix://{folder}/redis.sock?db=1"
         self._process: subprocess.Popen[bytes] | None = None
@@ -81,6 +83,12 @@ def redis() -> Iterator[Redis]:
         server.kill()
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer that comes late on a busy machine would count as none, and let in."""
+    monkeypatch.setattr(store, "TIMEOUT_S", 60.0)
+
+
 @pytest.fixture
 def me(request: pytest.FixtureRequest) -> Caller:
     """A caller of this test alone: the Redis is of all of them."""
@@ -103,7 +111,7 @@ def limits(url: str, clock: Clock | None = None, **settings: Any) -> RateLimits:
 
 
 def run(work: Any) -> Any:
-    return asyncio.run(asyncio.wait_for(work, 30))
+    return asyncio.run(asyncio.wait_for(work, 120))
 
 
 async def let_in(server: RateLimits, caller: Caller, times: int) -> int:
@@ -119,7 +127,7 @@ def test_two_servers_share_a_window(redis: Redis, me: Caller, other: str) -> Non
         assert await let_in(two, me, 9) == 2
         counted = await one.hit(me, None, "text")
         assert counted.refused is not None
-        assert 58 <= (counted.refused.retry_after_s or 0) <= 60
+        assert 40 <= (counted.refused.retry_after_s or 0) <= 60
         assert dict(counted.headers)[b"x-ratelimit-remaining-requests"] == b"0"
         await one.close()
         await two.close()
@@ -158,6 +166,43 @@ def test_tokens_that_one_server_counts_are_missing_at_the_other(redis: Redis, me
     run(use())
 
 
+def test_a_request_is_one_question_and_what_is_refused_for_tokens_is_not_counted(
+    redis: Redis, me: Caller
+) -> None:
+    both = Caller(me.id, me.scopes, Allowance(requests_per_minute=5, tokens_per_minute=100))
+
+    async def asked() -> int:
+        from redis.asyncio import Redis as AsyncRedis
+
+        client = AsyncRedis.from_url(redis.url)
+        try:
+            stats = await client.info("commandstats")
+            return sum(stats[name]["calls"] for name in stats if name.startswith("cmdstat_eval"))
+        finally:
+            await client.aclose()
+
+    async def use() -> None:
+        server = limits(redis.url)
+        # The first has the script loaded.
+        assert await let_in(server, both, 1) == 1
+        before = await asked()
+        assert await let_in(server, both, 2) == 2
+        assert await asked() == before + 2
+        server.used_tokens(both.id, 100)
+        await server.close()
+        server = limits(redis.url)
+        for _ in range(2):
+            counted = await server.hit(both, None, "text")
+            assert isinstance(counted.refused, RateLimited)
+            assert counted.refused.details["kind"] == "tokens"
+            told = dict(counted.headers)
+            assert told[b"x-ratelimit-remaining-tokens"] == b"0"
+            assert told[b"x-ratelimit-remaining-requests"] == b"2"
+        await server.close()
+
+    run(use())
+
+
 def test_killed_in_the_middle_and_started_again(redis: Redis, me: Caller) -> None:
     async def use() -> None:
         clock = Clock()
@@ -180,17 +225,22 @@ def test_killed_in_the_middle_and_started_again(redis: Redis, me: Caller) -> Non
     run(use())
 
 
-def test_one_that_hangs_is_not_waited_for(redis: Redis, me: Caller) -> None:
+def test_one_that_hangs_is_not_waited_for(
+    redis: Redis, me: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def use() -> None:
         clock = Clock()
         server = limits(redis.url, clock, limit_text=2)
         assert await let_in(server, me, 3) == 2
         redis.pause()
         try:
-            async with asyncio.timeout(5):
+            monkeypatch.setattr(store, "TIMEOUT_S", SHORT_S)
+            # One after the other would take longer.
+            async with asyncio.timeout(20):
                 found = await asyncio.gather(*(let_in(server, me, 1) for _ in range(100)))
         finally:
             redis.resume()
+            monkeypatch.setattr(store, "TIMEOUT_S", 60.0)
         assert sum(found) == 100
         clock.now += PAUSE_S
         assert await let_in(server, me, 1) == 0
@@ -199,8 +249,18 @@ def test_one_that_hangs_is_not_waited_for(redis: Redis, me: Caller) -> None:
     run(use())
 
 
+def refusal_of(client: httpx.Client) -> httpx.Response | None:
+    answer = client.get("/v1/models")
+    assert answer.status_code != 200
+    return answer if answer.status_code == 429 else None
+
+
 def test_two_servers_as_processes(redis: Redis, models: Path, tmp_path: Path) -> None:
-    settings = {"ONEBOX_LIMITS": "public", "ONEBOX_LIMIT_OTHER": "3"}
+    settings = {
+        "ONEBOX_LIMITS": "public",
+        "ONEBOX_LIMIT_OTHER": "3",
+        "ONEBOX_LIMITS_DOWN": "closed",
+    }
     with (
         running_server(
             tmp_path / "one", models, wait_ready=False, ONEBOX_LIMITS_URL=redis.url, **settings
@@ -214,9 +274,16 @@ def test_two_servers_as_processes(redis: Redis, models: Path, tmp_path: Path) ->
         answers = [client.get("/v1/tasks/none/x") for client in (here, there)]
         assert {answer.status_code for answer in answers} == {404}
         found = [client.get("/v1/models") for client in (here, there, here, there, here)]
-        assert [answer.status_code for answer in found] == [200, 200, 200, 429, 429]
-        assert found[3].json()["error"]["code"] == "rate_limit_exceeded"
-        assert found[2].headers["x-ratelimit-remaining-requests"] == "0"
+        # An answer of Redis that comes late is none; what it counted it has counted.
+        late = [answer.status_code for answer in found].count(503)
+        assert [answer.status_code for answer in found].count(200) >= 3 - late
+        for client in (here, there):
+            refused = wait_for(lambda client=client: refusal_of(client))
+            assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+        taken = [answer for answer in found if answer.status_code == 200]
+        assert len(taken) <= 3
+        left = [answer.headers["x-ratelimit-remaining-requests"] for answer in taken]
+        assert left == sorted(left, reverse=True)
         # What uvicorn would have believed of this machine by itself.
         forged = {"X-Forwarded-For": "203.0.113.5"}
         assert here.get("/health", headers=forged).status_code == 200

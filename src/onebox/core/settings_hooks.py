@@ -81,7 +81,7 @@ class HookSettings(BaseSettings):
         "2, 4 and 8 seconds.",
     )
     hook_wait: float = Field(
-        10.0,
+        25.0,
         gt=0,
         le=120,
         validation_alias=prefixed("HOOK_WAIT"),

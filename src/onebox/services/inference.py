@@ -102,9 +102,9 @@ class Inference:
             if isinstance(later, Replay):
                 return made
             await require_allowed(self._catalogue, made, allowed)
-            if self._gatekeeper is None:
-                return made
-            return replace(made, hold=await self._gatekeeper.admit(made.task, entry, caller))
+            if self._gatekeeper is not None:
+                made.hold = await self._gatekeeper.admit(made.task, entry, caller, made.input)
+            return made
 
         with nameless(allowed):
             prepared = await new(entry)

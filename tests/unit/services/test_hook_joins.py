@@ -16,10 +16,12 @@ from onebox.core.errors import (
     Unauthorized,
 )
 from onebox.core.settings import load_settings
+from onebox.core.settings_hooks import HookSettings
 from onebox.services.access.caller import Caller
 from onebox.services.hooks.creation import create_usage_hooks
 from onebox.services.hooks.usage_reports import EVENT
 from onebox.services.metrics import Metrics
+from onebox.services.outgoing.retrying import FIRST_WAIT_S, JITTER, RETRIES, WAIT_GROWTH
 from onebox.services.webhooks import outbox
 from onebox.services.webhooks.creation import create_webhooks
 from tests.support import backend as replies
@@ -61,6 +63,16 @@ async def enter(services, token: str) -> Caller:
     if entered.refused is not None:
         raise entered.refused
     return entered.caller
+
+
+def test_all_four_retries_fit_into_the_time_that_a_request_waits():
+    fields = HookSettings.model_fields
+    retries, timeout_s, wait_s = (
+        fields[name].default for name in ("hook_retries", "hook_timeout", "hook_wait")
+    )
+    longest_s = sum(FIRST_WAIT_S * WAIT_GROWTH**n for n in range(retries)) * (1 + JITTER)
+    assert retries == RETRIES == 4
+    assert wait_s - timeout_s >= longest_s
 
 
 def test_only_what_the_server_does_not_know_is_asked_for(tmp_path, backend):

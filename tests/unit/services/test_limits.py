@@ -17,7 +17,7 @@ ME = caller()
 
 
 def run(work):
-    return asyncio.run(asyncio.wait_for(work, 30))
+    return asyncio.run(asyncio.wait_for(work, 120))
 
 
 async def let_in(limited, times, *, who=ME, address=None, route_class="text"):

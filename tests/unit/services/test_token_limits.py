@@ -13,7 +13,7 @@ ME = caller()
 
 
 def run(work):
-    return asyncio.run(asyncio.wait_for(work, 30))
+    return asyncio.run(asyncio.wait_for(work, 120))
 
 
 async def used(limited, count, who=ME):

@@ -16,8 +16,8 @@ def overtaken():
     def overtake(connection, cursor, statement, *_):
         if not done and statement.startswith("INSERT INTO credits "):
             done.append(statement)
-            first = "INSERT INTO credits (caller, balance, changed_at) VALUES ('key:1', 7, ?)"
-            cursor.connection.execute(first, (NOON,))
+            first = "INSERT INTO credits (caller, balance, changed_at) VALUES"
+            cursor.connection.execute(f"{first} ('key:1', 7, {NOON})")
 
     event.listen(Engine, "before_cursor_execute", overtake)
     yield done

@@ -10,10 +10,11 @@ import pytest
 from onebox.core.errors import InvalidInput
 from onebox.services.hooks.usage_reports import EVENT, UsageReports
 from onebox.services.usage.usage import Amounts, Usage
+from onebox.services.webhooks import outbox
 from onebox.services.webhooks.delivery import Webhooks
 from tests.support.receiver import Receiver
 from tests.unit.services.asking_backend import KEY
-from tests.unit.services.posting import SECRET, Shop
+from tests.unit.services.posting import SECRET, Dead, Shop
 
 OWN = {EVENT: {"X-Onebox-Key": KEY}}
 
@@ -74,6 +75,30 @@ def test_other_webhooks_go_without_the_operators_key(shop, receiver):
         assert "x-onebox-key" not in told.headers
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("is_reached", [True, False])
+def test_it_is_sent_again_after_1_2_4_and_8_seconds_and_then_seldom(shop, receiver, is_reached):
+    url = receiver.url("/usage", name="127.0.0.1")
+    receiver.answers.extend([(503, {})] * 6)
+    dead = Dead()
+    if not is_reached:
+        shop.connect = dead
+
+    async def run() -> list[float]:
+        delays = []
+        for attempt in range(6):
+            dead.was_asked.clear()
+            async with shop.open(own=OWN, hosts=()) as webhooks:
+                if not attempt:
+                    await report(shop, webhooks, url, usage_of(1))
+                await asyncio.to_thread(receiver.next if is_reached else dead.was_asked.wait)
+            next_at = await shop.database.read(lambda connection: outbox.next_at(connection, ()))
+            delays.append(next_at - shop.clock.now)
+            shop.clock.now = next_at
+        return delays
+
+    assert asyncio.run(run()) == [1.0, 2.0, 4.0, 8.0, 20.0, 80.0]
 
 
 def test_what_did_not_arrive_is_sent_by_the_next_server(shop, receiver):

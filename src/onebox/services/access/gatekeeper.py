@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
+
 from onebox.core.contracts import Entry, Task
 from onebox.core.logs import current_origin
 from onebox.services.access.caller import Caller
@@ -26,8 +28,12 @@ class Gatekeeper:
         self._quotas = quotas
         self._credits = credits
 
-    async def admit(self, task: Task[Any], entry: Entry, caller: Caller) -> Hold | None:
+    async def admit(
+        self, task: Task[Any], entry: Entry, caller: Caller, request: BaseModel | None = None
+    ) -> Hold | None:
         """What the request will take of what is left for its caller, if that is bounded.
+
+        `request` is the task's input.
 
         Raises ModelNotAllowed, QuotaExceeded, InsufficientCredits, StorageFull, BackendUnavailable.
         """
@@ -37,7 +43,7 @@ class Gatekeeper:
         if self._credits is not None:
             request_id = current_origin().request_id
             await self._credits.check(caller, task.name, entry.name, request_id)
-        return self._quotas.hold(caller, task.name, entry.name)
+        return self._quotas.hold(caller, task.name, entry.name, request)
 
     async def close(self) -> None:
         if self._credits is not None:

@@ -48,7 +48,7 @@ def create_usage(
 ) -> UsageServices:
     """Nothing is written before `UsageServices.start`."""
     prices = Prices(settings.prices)
-    counters = Counters(Totals(), Credits(database), Holds(first=prices.first))
+    counters = Counters(Totals(), Credits(database), Holds(price=prices.priced))
     ledger = Ledger(database, counters, prices)
     metrics.access.read_ledger(lambda: len(ledger))
     ledger.listeners.append(metrics.access.used)

@@ -7,6 +7,9 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from pydantic import BaseModel
+
+from onebox.services.usage import foresight
 from onebox.services.usage.usage import OK, Amounts, Usage
 
 # Each request weighs so much in what is usual.
@@ -63,17 +66,16 @@ class Holds:
 
     Args:
         clock: any seconds that only go up.
-        first: what a request of a task and model is taken to need while none has ended; by default
-            nothing else than that it is one.
+        price: amounts with what they cost for a model; by default nothing.
     """
 
     def __init__(
         self,
         clock: Callable[[], float] = time.monotonic,
-        first: Callable[[str, str], Amounts] | None = None,
+        price: Callable[[Amounts, str], Amounts] = lambda amounts, _: amounts,
     ) -> None:
         self._clock = clock
-        self._first = first
+        self._price = price
         self._held: dict[str, _Held] = {}
         # Objects may be deleted in any thread: what that means is done later.
         self._ends: deque[_End] = deque()
@@ -82,9 +84,13 @@ class Holds:
         self._usual: dict[Kind, Amounts] = {}
         self._usual_of_task: dict[str, Amounts] = {}
 
-    def hold(self, caller: str, task: str, model: str) -> Hold:
-        """What such a request usually takes."""
-        amounts = self.usual(task, model)
+    def hold(self, caller: str, task: str, model: str, request: BaseModel | None = None) -> Hold:
+        """What the request will take, as far as it says so, and else what such a one usually does.
+
+        Args:
+            request: the task's input.
+        """
+        amounts = self.usual(task, model, request)
         held = self._held.setdefault(caller, _Held())
         held.count, held.amounts = held.count + 1, held.amounts + amounts
         return Hold(caller, amounts, self._note)
@@ -97,12 +103,13 @@ class Holds:
         promised = self._promised.get(caller)
         return amounts if promised is None else amounts + promised
 
-    def usual(self, task: str, model: str) -> Amounts:
+    def usual(self, task: str, model: str, request: BaseModel | None = None) -> Amounts:
         """Of that model, or of the last one that did such a task; else of a first one."""
         found = self._usual.get((task, model)) or self._usual_of_task.get(task)
         if found is None:
-            return Amounts(requests=1) if self._first is None else self._first(task, model)
-        return found
+            return self._price(foresight.first_of(task, request), model)
+        changed = foresight.adjusted(found, task, request)
+        return found if changed is found else self._price(changed, model)
 
     def learn(self, usage: Usage) -> None:
         """What a request took that ended well."""

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 
 import msgspec
 
-from onebox.services.usage.task_units import units_of
 from onebox.services.usage.usage import Amounts, Usage
 
 
@@ -26,19 +25,13 @@ class Prices:
 
     def charged(self, usage: Usage) -> Usage:
         """The usage with what it costs."""
-        amounts = self._charged(usage.amounts, usage.model)
+        amounts = self.priced(usage.amounts, usage.model)
         if amounts is usage.amounts:
             return usage
         return msgspec.structs.replace(usage, amounts=amounts)
 
-    def first(self, task: str, model: str) -> Amounts:
-        """What a request is taken to need while nobody knows what such a one takes: one of each
-        unit of the task.
-        """
-        one_of_each = dict.fromkeys(units_of(task) - {"credits"}, 1.0)
-        return self._charged(Amounts(**one_of_each), model)
-
-    def _charged(self, amounts: Amounts, model: str) -> Amounts:
+    def priced(self, amounts: Amounts, model: str) -> Amounts:
+        """The amounts with what they cost."""
         prices = self._general
         if own := self._own.get(model):
             prices = {**prices, **own}

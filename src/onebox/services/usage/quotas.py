@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, get_args
 
+from pydantic import BaseModel
+
 from onebox.core.errors import InsufficientCredits, QuotaExceeded
 from onebox.services.access.caller import Caller
 from onebox.services.usage.credits import Credits
@@ -42,9 +44,11 @@ class Quotas:
         self._defaults: dict[Period, Limits] = {"day": daily, "month": monthly}
         self._has_bounded = False
 
-    def hold(self, caller: Caller, task: str, model: str) -> Hold | None:
+    def hold(
+        self, caller: Caller, task: str, model: str, request: BaseModel | None = None
+    ) -> Hold | None:
         """What a new request will take, set aside until it has ended; None for whom nothing is
-        bounded. Only bounds of what the task takes can refuse it.
+        bounded. Only bounds of what the task takes can refuse it; `request` is the task's input.
 
         Raises QuotaExceeded, InsufficientCredits.
         """
@@ -58,7 +62,7 @@ class Quotas:
             self._check_quota(caller.id, period, taken, held)
         if left is not None:
             _check_credits(left, held.credits)
-        return self._holds.hold(caller.id, task, model)
+        return self._holds.hold(caller.id, task, model, request)
 
     @property
     def are_used(self) -> bool:

@@ -17,6 +17,7 @@ from onebox.core.errors import InvalidInput
 from onebox.core.units import DAY_S
 from onebox.services.database import Database
 from onebox.services.jobs.job import Job, Surface
+from onebox.services.outgoing import retrying
 from onebox.services.remote_call import (
     TIMEOUT_S,
     Call,
@@ -63,7 +64,8 @@ class Webhooks:
         chance: from 0 to 1, evenly.
         sent: told the state of a delivery after each attempt.
         own: kinds of events that only the server itself adds, with headers that they are sent
-            with. They go wherever they are addressed, which the guard is not asked about.
+            with. They go wherever they are addressed, which the guard is not asked about, and are
+            sent again soon at first: after 1, 2, 4 and 8 s.
     """
 
     def __init__(
@@ -211,7 +213,10 @@ class Webhooks:
         def write(connection: Connection) -> None:
             outbox.settle(connection, delivery.id, changes)
             if is_down:
-                outbox.postpone(connection, delivery.host, self._clock() + PAUSE_S)
+                until = self._clock() + PAUSE_S
+                if delivery.event_type in self._own:
+                    until = min(until, changes["next_at"] or until)
+                outbox.postpone(connection, delivery.host, until)
 
         await self._database.write(write)
         self._sent(changes["state"])
@@ -246,12 +251,21 @@ class Webhooks:
         known = {"attempts": attempts, "last_status": status, "last_error": error}
         if status is not None and 200 <= status < 300:
             return {**known, "state": "delivered", "next_at": None, "ended_at": now}
-        growth = DELAY_GROWTH ** min(delivery.attempts, 16)
-        delay_s = min(FIRST_DELAY_S * growth, MAX_DELAY_S)
-        delay_s *= 1 + JITTER * (2 * self._chance() - 1)
+        delay_s = self._delay_s(delivery)
         if status == GONE or now + delay_s > delivery.created_at + GIVE_UP_S:
             return {**known, "state": "given_up", "next_at": None, "ended_at": now}
         return {**known, "state": "pending", "next_at": now + delay_s}
+
+    def _delay_s(self, delivery: Delivery) -> float:
+        """Until it is sent again."""
+        spread, failed = 2 * self._chance() - 1, delivery.attempts
+        if delivery.event_type in self._own:
+            if failed < retrying.RETRIES:
+                soon_s = retrying.FIRST_WAIT_S * retrying.WAIT_GROWTH**failed
+                return soon_s * (1 + retrying.JITTER * spread)
+            failed -= retrying.RETRIES - 1
+        delay_s = min(FIRST_DELAY_S * DELAY_GROWTH ** min(failed, 16), MAX_DELAY_S)
+        return delay_s * (1 + JITTER * spread)
 
 
 def _status_of(answer: http.client.HTTPResponse) -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from math import ceil
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
-from limits import RateLimitItemPerMinute
+from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.aio.storage import RedisStorage
 from limits.aio.strategies import MovingWindowRateLimiter
 
@@ -20,6 +19,34 @@ Windowed: TypeAlias = BoundedMemory | RedisStorage
 WINDOW_S = 60
 # More than is ever used in a minute. Below 2**53, up to which Redis' scripts count exactly.
 ANY_NUMBER = 2**52
+
+
+class Tokens(NamedTuple):
+    """What was used in the period before and in this one, and seconds until neither counts."""
+
+    before: int = 0
+    before_left_s: float = 0.0
+    current: int = 0
+    current_left_s: float = 0.0
+
+    @property
+    def used(self) -> int:
+        return ceil(self.before * self.before_left_s / WINDOW_S) + self.current
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The windows of a request before it was counted.
+
+    Attributes:
+        over: which of them had no room for it; None: it was counted.
+        oldest: when the oldest of the `requests` that count was, on the clock of the storage.
+    """
+
+    over: Kind | None
+    oldest: float
+    requests: int
+    tokens: Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,18 +86,33 @@ class Windows:
 
         None: there is no such limit.
         """
-        left = None if tokens is None else await self._tokens(token_key, tokens)
-        over: Kind | None = "tokens" if left is not None and left.remaining <= 0 else None
+        item = None if requests is None else RateLimitItemPerMinute(requests)
+        seen = await self.look(item, request_key, token_key, tokens)
+        left = None if tokens is None else _standing(seen.tokens, tokens)
         if requests is None:
-            return Count(None, left, over)
-        item = RateLimitItemPerMinute(requests)
-        stats = await self._requests.get_window_stats(item, request_key)
-        remaining, reset_s = max(0, stats.remaining), max(0.0, stats.reset_time - self._now())
-        if over is None:
+            return Count(None, left, seen.over)
+        if seen.over == "requests":
             # Another server may have counted one since.
-            taken = remaining > 0 and await self._requests.hit(item, request_key)
-            remaining, over = (remaining - 1, None) if taken else (0, "requests")
-        return Count(Standing(requests, remaining, reset_s), left, over)
+            remaining = 0
+        else:
+            remaining = max(0, requests - seen.requests - (seen.over is None))
+        reset_s = max(0.0, seen.oldest + WINDOW_S - self._now())
+        return Count(Standing(requests, remaining, reset_s), left, seen.over)
+
+    async def look(
+        self, item: RateLimitItem | None, request_key: str, token_key: str, tokens: int | None
+    ) -> Seen:
+        """How the windows stood before the request, which is counted where there is room."""
+        counts = Tokens()
+        if tokens is not None:
+            counts = Tokens(*await self._storage.get_sliding_window(token_key, WINDOW_S))
+        over: Kind | None = "tokens" if tokens is not None and counts.used >= tokens else None
+        if item is None:
+            return Seen(over, self._now(), 0, counts)
+        stats = await self._requests.get_window_stats(item, request_key)
+        if over is None and not await self._requests.hit(item, request_key):
+            over = "requests"
+        return Seen(over, stats.reset_time - WINDOW_S, item.amount - stats.remaining, counts)
 
     async def left(self, key: str, requests: int) -> int:
         """How many requests there is room for. Counts nothing."""
@@ -84,13 +126,6 @@ class Windows:
     async def close(self) -> None:
         await self._close()
 
-    async def _tokens(self, key: str, limit: int) -> Standing:
-        counts = await self._storage.get_sliding_window(key, WINDOW_S)
-        before, before_left_s, current, current_left_s = counts
-        used = ceil(before * before_left_s / WINDOW_S) + current
-        wait_s = _until_free(limit, before, before_left_s, current, current_left_s - WINDOW_S)
-        return Standing(limit, max(0, limit - used), wait_s)
-
 
 def memory_windows(now: Callable[[], float]) -> Windows:
     return Windows(BoundedMemory(now), now, _nothing)
@@ -98,28 +133,29 @@ def memory_windows(now: Callable[[], float]) -> Windows:
 
 def redis_windows(url: str, timeout_s: float) -> Windows:
     """Raises ValueError for a URL that is none of Redis'."""
-    from onebox.services.access.limits.redis_windows import open_redis
+    from onebox.services.access.limits.redis_windows import RedisWindows
 
-    storage, close = open_redis(url, timeout_s)
-    # By the machine's clock, which is the same for all who count together.
-    return Windows(storage, time.time, close)
+    return RedisWindows(url, timeout_s)
 
 
 async def _nothing() -> None:
     return
 
 
-def _until_free(
-    limit: int, before: int, before_left_s: float, current: int, period_left_s: float
-) -> float:
+def _standing(counts: Tokens, limit: int) -> Standing:
+    return Standing(limit, max(0, limit - counts.used), _until_free(limit, counts))
+
+
+def _until_free(limit: int, counts: Tokens) -> float:
     """Seconds until fewer than `limit` tokens count; where fewer do, until none does.
 
     What was used before the current period fades out with it, and what is used in it in the next.
     """
+    before, before_left_s, current, current_left_s = counts
     used = before * before_left_s / WINDOW_S + current
     wanted = 0 if used < limit else limit - 1
     if current <= wanted and before:
         return max(0.0, before_left_s - (wanted - current) * WINDOW_S / before)
     if not current:
         return 0.0
-    return period_left_s + WINDOW_S * max(0.0, 1 - wanted / current)
+    return current_left_s - WINDOW_S + WINDOW_S * max(0.0, 1 - wanted / current)
