@@ -48,7 +48,7 @@ from onebox.services.pickles.conversion import Conversion, converted_store, crea
 from onebox.services.preload import Preloader
 from onebox.services.remote_media import RemoteMedia
 from onebox.services.residency import Residency
-from onebox.services.response_store import ResponseStore
+from onebox.services.response_store import ResponseStore, create_response_store
 from onebox.services.running import RunningRequests
 from onebox.services.secret_files import stored_secret
 from onebox.services.sizing import Sizing
@@ -145,7 +145,7 @@ def build_services(settings: Settings, *, may_make_key: bool = False) -> Service
     load_plugins()
     learn_structs()
     tracing = create_tracing(settings)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = lock_data_dir(settings.data_dir)
     database = open_database(settings)
     key = generated_key(settings, database, may_make=may_make_key)
@@ -245,7 +245,7 @@ def build_services(settings: Settings, *, may_make_key: bool = False) -> Service
         files=FileStore(settings.data_dir / "files", link_secret, ttl_s=settings.file_ttl),
         remote_media=RemoteMedia(enabled=settings.remote_media, hosts=settings.remote_media_hosts),
         database=database,
-        responses=_create_response_store(settings, database),
+        responses=create_response_store(settings, database),
         uploads=uploads,
         webhooks=webhooks,
         jobs=jobs,
@@ -278,14 +278,6 @@ def open_database(settings: Settings) -> Database:
     url = settings.database_url
     path = settings.data_dir / DATABASE_FILE
     return Database(url.get_secret_value() if url else sqlite_url(path))
-
-
-def _create_response_store(settings: Settings, database: Database) -> ResponseStore:
-    store = ResponseStore(
-        database, ttl_days=settings.response_ttl, max_bytes=int(settings.response_store)
-    )
-    store.recover()
-    return store
 
 
 def _create_preloader(

@@ -53,6 +53,13 @@ def test_the_panels_of_the_dashboard_have_ids_of_their_own():
     assert len(ids) == len(set(ids)) > 0
 
 
+def test_panels_say_that_their_legend_is_shown():
+    # Grafana's schema wants it of each legend.
+    panels = json.loads(DASHBOARD.read_text("utf-8"))["panels"]
+    legends = [panel["options"]["legend"] for panel in panels if panel["type"] == "timeseries"]
+    assert [legend for legend in legends if legend.get("showLegend") is not True] == []
+
+
 def test_alerts_look_at_metrics_that_there_are():
     # Without what is said to people, and without the names of files.
     lines = re.sub(r"^\s*(?:summary|description):.*$", "", ALERTS.read_text("utf-8"), flags=re.M)

@@ -8,6 +8,8 @@ from pydantic import BaseModel, Field
 
 # Of the scope: what pydantic calls the first thing that is wrong with a request.
 PROBLEM = "onebox.problem"
+# And the code of the error that it ended in, for its line in the log (api/middleware).
+ERROR_CODE = "onebox.error_code"
 TYPES = {
     401: "authentication_error",
     403: "permission_error",

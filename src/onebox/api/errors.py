@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
-from onebox.api.error_shape import PROBLEM, error_body
+from onebox.api.error_shape import ERROR_CODE, PROBLEM, error_body
 from onebox.core import errors
 
 log = structlog.get_logger(__name__)
@@ -115,8 +115,9 @@ def located(error: ValidationError, place: str) -> RequestValidationError:
 
 def shaped(body: dict[str, Any], connection: HTTPConnection) -> dict[str, Any]:
     """An error's body as its route answers errors: a familiar route of another server (api/compat)
-    does so in that server's shape.
+    does so in that server's shape. Its code is noted for the log.
     """
+    connection.scope[ERROR_CODE] = body["error"]["code"]
     shape = getattr(connection.scope.get("route"), "shape", None)
     told: dict[str, Any] = shape(body, connection) if shape is not None else body
     return told

@@ -17,7 +17,9 @@ from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from onebox.api.entering import LIMIT_HEADERS
+from onebox.api.error_shape import ERROR_CODE
 from onebox.api.errors import internal_error
+from onebox.api.route_classes import HEALTH
 from onebox.services.fallbacks import taken_over_by
 from onebox.services.in_process import CALLER
 from onebox.services.metrics.http import HttpMetrics
@@ -107,7 +109,11 @@ class RequestContext:
         status = str(exchange.status or 499)
         self._metrics.answered(exchange.route, method, status, elapsed_s)
         client = scope.get("client")
-        log.info(
+        failed = {"code": scope[ERROR_CODE]} if ERROR_CODE in scope else {}
+        # A probe comes every few seconds for ever, and is counted anyway.
+        is_dull = exchange.route in HEALTH and exchange.status == 200
+        tell = log.debug if is_dull else log.info
+        tell(
             "request",
             method=method_of(scope),
             route=exchange.route,
@@ -116,6 +122,7 @@ class RequestContext:
             bytes=exchange.sent_bytes,
             client=client[0] if client else None,
             caller=scope.get("caller"),
+            **failed,
         )
 
 

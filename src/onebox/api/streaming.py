@@ -16,6 +16,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from onebox.api.client_watch import ClientWatch
+from onebox.api.error_shape import ERROR_CODE
 from onebox.core.errors import AppError, Cancelled
 
 log = structlog.get_logger(__name__)
@@ -71,6 +72,7 @@ class SourceStream(StreamingResponse, ABC):
         except Cancelled:
             if not watch.left:
                 raise
+            scope[ERROR_CODE] = Cancelled.code
         finally:
             pump.cancel()
             await asyncio.wait({pump})
@@ -127,10 +129,13 @@ class ByteStream(SourceStream):
     """
 
     def _last_words(self, failure: Exception) -> None:
+        code = AppError.code
         if isinstance(failure, AppError):
-            log.warning("stream_broken_off", code=failure.code, message=failure.message)
+            code = failure.code
+            log.warning("stream_broken_off", code=code, message=failure.message)
         else:
             log.error("unhandled_error", exc_info=failure)
+        self._request.scope[ERROR_CODE] = code
 
 
 class LargeResponse(Response):

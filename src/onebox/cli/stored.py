@@ -21,7 +21,7 @@ def with_database(work: Callable[[Database], Coroutine[Any, Any, T]]) -> T:
 
     settings = load_settings()
     configure_logs("WARNING", settings.log_format)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     database = open_database(settings)
     try:
         return asyncio.run(work(database))

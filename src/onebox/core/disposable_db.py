@@ -25,7 +25,7 @@ def open_disposable(path: Path, prepare: Prepare) -> sqlite3.Connection:
             with another database, and must not have kept anything if it raised.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         return _connect(path, prepare)
     except sqlite3.Error as error:
         return (

@@ -43,6 +43,8 @@ class OnDisk(Protocol):
     """
 
     path: Path
+    name: str
+    """Of the file or folder as its owner sees it; of what was converted, the original's."""
     is_folder: bool
     overrides: Mapping[str, Any]
     """The checkpoint's `onebox.toml`, once it is known; empty while it is being recognised."""
@@ -55,6 +57,11 @@ class OnDisk(Protocol):
 
     def tensors(self, relative: str) -> Mapping[str, TensorInfo]:
         """Header of one `.safetensors` file. Raises ModelBroken when it does not parse."""
+
+    def metadata(self, relative: str) -> Mapping[str, str]:
+        """What a `.safetensors` file says of itself in short by the keys that begin with
+        "modelspec.": claims, which anybody can write. Raises ModelBroken when it does not parse.
+        """
 
     def gguf(self, relative: str) -> GgufHeader:
         """Header of one `.gguf` file. Raises ModelBroken when it does not parse."""

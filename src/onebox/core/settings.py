@@ -5,6 +5,7 @@ Sources, strongest first: environment, `.env`, `onebox.toml`, both in the projec
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any, Literal
 
@@ -241,12 +242,15 @@ class Settings(
                 (k for k in (PREFIX + "DEFAULT_MODELS", "default_models") if k in values),
                 "default_models",
             )
-            values[key] = {**split_pairs(values.get(key, {})), **found}
+            # What is wrong with it is told when the setting itself is looked at.
+            with contextlib.suppress(ValueError):
+                values[key] = {**split_pairs(values.get(key, {})), **found}
         return values
 
     @model_validator(mode="after")
     def _absolute_paths(self) -> Settings:
-        object.__setattr__(self, "model_dirs", tuple(self._absolute(p) for p in self.model_dirs))
+        folders = dict.fromkeys(self._absolute(folder) for folder in self.model_dirs)
+        object.__setattr__(self, "model_dirs", tuple(folders))
         object.__setattr__(self, "data_dir", self._absolute(self.data_dir))
         return self
 

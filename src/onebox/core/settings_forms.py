@@ -32,10 +32,16 @@ def split_list(value: Any) -> Any:
 
 
 def split_pairs(value: Any) -> Any:
-    """'a=b, c=d' → {'a': 'b', 'c': 'd'}."""
-    if isinstance(value, str):
-        return dict(part.split("=", 1) for part in split_list(value) if "=" in part)
-    return value
+    """'a=b, c=d' → {'a': 'b', 'c': 'd'}. Raises ValueError for a part that is no pair."""
+    if not isinstance(value, str):
+        return value
+    pairs = {}
+    for part in split_list(value):
+        name, _, meant = (each.strip() for each in part.partition("="))
+        if not (name and meant):
+            raise ValueError(f"{part[:100]!r} must be written as name=value")
+        pairs[name] = meant
+    return pairs
 
 
 StrTuple = Annotated[tuple[str, ...], NoDecode, BeforeValidator(split_list)]

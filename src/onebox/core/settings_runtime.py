@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
-from pydantic import ByteSize, Field
+from pydantic import ByteSize, Field, field_validator
 from pydantic_settings import BaseSettings
 
+from onebox.core.errors import InvalidInput
+from onebox.core.memory_amounts import parse_bytes
 from onebox.core.settings_forms import StrTuple, prefixed
+
+DEVICE = re.compile(r"\s*(?:auto|cpu|mps|(?:cuda|rocm|xpu)(?::\d+)?)\s*", re.IGNORECASE)
 
 
 class RuntimeSettings(BaseSettings):
@@ -127,3 +132,25 @@ class RuntimeSettings(BaseSettings):
         validation_alias=prefixed("WORKER"),
         description="`process`, or `inline` for debugging (torch in the gateway).",
     )
+
+    @field_validator("device")
+    @classmethod
+    def _may_be_devices(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        """Which of them there are is for the hardware to say."""
+        for name in names:
+            if not DEVICE.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} is no name of a device: auto, cpu, mps, cuda, rocm or xpu, "
+                    "or one of several such as cuda:1"
+                )
+        return names
+
+    @field_validator("memory_budget")
+    @classmethod
+    def _is_amount(cls, text: str | None) -> str | None:
+        if text is not None:
+            try:
+                parse_bytes(text)
+            except InvalidInput as error:
+                raise ValueError(error.message.rstrip(".")) from None
+        return text

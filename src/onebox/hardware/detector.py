@@ -65,7 +65,9 @@ def _named(devices: Sequence[Device], name: str) -> list[Device]:
     if not found:
         known = ", ".join(f"{device.id} ({device.name})" for device in devices)
         problems = "".join(f" {text}." for device in devices for text in device.problems)
-        message = f"There is no device {name!r}; there is: {known}, or auto.{problems}"
+        message = (
+            f"ONEBOX_DEVICE={name}: there is no such device; there is: {known}, or auto.{problems}"
+        )
         raise InvalidInput(message, param="ONEBOX_DEVICE")
     return [msgspec.structs.replace(d, problems=()) if d.kind == "cpu" else d for d in found]
 

@@ -14,10 +14,10 @@ import msgspec
 
 from onebox.core.contracts import Device
 from onebox.core.errors import InvalidInput
+from onebox.core.memory_amounts import GIB
 from onebox.core.settings import Settings
 from onebox.hardware.detector import choose, devices_from
 from onebox.hardware.facts import Backend, Host, TorchBuild
-from onebox.hardware.memory import GIB
 from onebox.hardware.shares import budget_of, threads_of
 
 _PACKAGES = (

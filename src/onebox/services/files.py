@@ -47,7 +47,7 @@ class FileStore:
     def __init__(
         self, folder: Path, secret: str, *, ttl_s: float, clock: Callable[[], float] = time.time
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder = folder
         self._key = hmac.new(secret.encode(), b"onebox file links", hashlib.sha256).hexdigest()
         self._ttl_s = ttl_s

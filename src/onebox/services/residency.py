@@ -108,7 +108,6 @@ async def _refresh(client: WorkerClient, key: str) -> int | None:
         end = await anext(exchange)
     if not isinstance(end, Result) or end.stats is None:
         return None
-    client.last_stats = end.stats
     return next((b.size_bytes for b in end.stats.bundles if b.key == key), None)
 
 

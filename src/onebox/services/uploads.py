@@ -54,7 +54,7 @@ class Uploads:
         max_bytes: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._database = database
         self._folder = folder
         self._ttl_s = ttl_days * DAY_S

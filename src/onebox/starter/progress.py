@@ -1,9 +1,10 @@
-"""How far a pull is: a bar in a terminal, a log line every tenth of the way elsewhere."""
+"""How far a pull is: a bar in a terminal, a log line now and then elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import TextIO
 
 import structlog
@@ -14,6 +15,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 _BAR_CELLS = 24
 _REDRAW_S = 0.1
 _STEP_PERCENT = 10
+_LINE_S = 5.0
 
 
 def human_bytes(count: float) -> str:
@@ -101,11 +103,17 @@ class Bar(Progress):
 
 
 class LogLines(Progress):
-    """For logs, where nothing can be redrawn."""
+    """For logs, where nothing can be redrawn: a line every tenth of the way, but not every moment.
 
-    def __init__(self) -> None:
+    Args:
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
+        self._clock = clock
         self._next = 0.0
+        self._told_s = 0.0
 
     def say(self, text: str) -> None:
         _log.info(text)
@@ -115,6 +123,10 @@ class LogLines(Progress):
             self._next = 0.0
         if not self.total or self.done < self._next * self.total:
             return
+        now_s = self._clock()
+        if not first and now_s - self._told_s < _LINE_S:
+            return
+        self._told_s = now_s
         percent = int(100 * self.done / self.total)
         self._next = (percent // _STEP_PERCENT + 1) * _STEP_PERCENT / 100
         _log.info("fetching a model", model=self.what, percent=percent, of=human_bytes(self.total))

@@ -126,7 +126,7 @@ def _remembered(data_dir: Path) -> dict[str, str]:
 def _remember(starter: Starter, data_dir: Path) -> None:
     known = _remembered(data_dir)
     known.setdefault(starter.key, time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()))
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     fresh = data_dir / f".{MEMORY_FILE}.tmp"
     fresh.write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
     fresh.replace(data_dir / MEMORY_FILE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import stat
 import sys
 
 import pytest
@@ -11,6 +12,13 @@ import uvicorn
 
 from onebox.api import server as module
 from onebox.api.server import OneboxServer
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
+@pytest.mark.parametrize("folder", [".", "files", "jobs", "spool", "uploads"])
+def test_other_users_of_the_machine_see_nothing_of_what_is_kept(services, folder: str) -> None:
+    found = services.settings.data_dir / folder
+    assert oct(stat.S_IMODE(found.stat().st_mode)) == oct(0o700)
 
 
 def test_a_server_that_is_up_looks_for_garbage_again(

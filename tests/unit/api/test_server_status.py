@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -42,9 +43,9 @@ def status(app, headers):
     return json.loads(answer.body)
 
 
-def enter(running, client_id, caller):
-    facts = {"task": "t", "model": "alpha", "key": "k", "priority": "job"}
-    return running.enter("wire", client_id, caller, **facts)
+def enter(running, client_id, caller, **facts):
+    given = {"task": "t", "model": "alpha", "key": "k", "priority": "job", **facts}
+    return running.enter("wire", client_id, caller, **given)
 
 
 def test_devices_and_what_is_in_them(app):
@@ -69,6 +70,27 @@ def test_what_waits(app, running, admission):
         "models": [{"model": "alpha", "waiting": 1}],
     }
     assert status(app, USER)["queue"]["models"] == []
+
+
+def test_a_key_with_a_list_of_models_is_told_of_no_other(services, running, admission):
+    limited = json.dumps({"name": "x", "models": ["alpha"]}).encode()
+    catalogue = SimpleNamespace(entries=lambda _: [SimpleNamespace(key="key-alpha")])
+    pool = Pool(worker(bundle("alpha"), bundle("beta")))
+    parts = {"pool": pool, "pools": Pools(), "running": running, "admission": admission}
+    app = create_app(dataclasses.replace(services, catalogue=catalogue, **parts))
+    secret = json.loads(ask(app, "POST", "/v1/keys", ADMIN, limited).body)["key"]
+    for name in ("alpha", "beta"):
+        enter(running, name, "key:other", model=name, key=f"key-{name}")
+    with (
+        admission.enter(0, "key-alpha", "alpha", "key:other"),
+        admission.enter(0, "key-beta", "beta", "key:other"),
+    ):
+        told = status(app, {"authorization": f"Bearer {secret}"})
+    (device,), queue = told["devices"], told["queue"]
+    assert [item["name"] for item in device["bundles"]] == ["alpha"]
+    assert queue["models"] == [{"model": "alpha", "waiting": 1}]
+    assert (device["pool"]["used_bytes"], queue["waiting"]) == (200, 2)
+    assert "beta" not in json.dumps(told)
 
 
 def test_a_caller_sees_its_own_requests_and_how_many_others_there_are(app, services, running):

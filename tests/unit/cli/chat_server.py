@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 KEY = "the-key"
-PATIENCE_S = 30.0
+PATIENCE_S = 120.0
 
 
 @dataclass

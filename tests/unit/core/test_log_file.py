@@ -105,7 +105,7 @@ def test_a_folder_that_cannot_be_made_is_told_of_once(make, told, tmp_path):
     file.open()
     for number in range(50):
         file.put(f"{number}")
-    assert told.any.wait(10)
+    assert told.any.wait(60)
     file.put("one more")
     file.close()
     assert len(told) == 1
@@ -120,7 +120,7 @@ def test_a_full_disk_is_told_of_and_what_was_lost_is_counted(make, told):
     file.path.symlink_to(FULL)
     file.open()
     file.put("lost")
-    assert told.any.wait(10)
+    assert told.any.wait(60)
     assert "No space left" in told[0]
     file.path.unlink()
     file.put("written")  # When it is closed it tries at once.
@@ -140,7 +140,7 @@ def test_two_processes_never_write_one_file(make, told):
     with FileLock(f"{file.path}.lock"):
         file.open()
         file.put("a line")
-        assert told.any.wait(10)
+        assert told.any.wait(60)
     assert "another process writes it" in told[0]
     assert not file.path.exists()
 

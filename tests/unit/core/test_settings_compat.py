@@ -121,6 +121,13 @@ def test_a_checkpoint_or_a_folder_of_some(set_to, root):
     assert settings.background_model == "pipeline"
 
 
+def test_a_checkpoint_among_the_others_adds_no_folder(set_to, root):
+    (root / "ai-models" / "sd").mkdir(parents=True)
+    (root / "ai-models" / "sd" / "model_index.json").touch()
+    settings = set_to("photo", MODEL_PATH="ai-models/sd", MODEL_DIRS="ai-models,more,./ai-models")
+    assert settings.model_dirs == (root / "ai-models", root / "more")
+
+
 def test_a_path_that_is_not_there_is_refused(set_to):
     with pytest.raises(ConfigurationError, match=r"MODEL_PATH=/nowhere/sd is not there; name"):
         set_to("photo", MODEL_PATH="/nowhere/sd")

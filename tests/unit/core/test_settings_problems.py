@@ -88,6 +88,33 @@ def told(**given) -> list[str]:
             "ONEBOX_TRUSTED_PROXIES out",
         ),
         (
+            "ONEBOX_DEVICE",
+            "cuda:0,cudda",
+            "ONEBOX_DEVICE=cuda:0,cudda (in the environment): 'cudda' is no name of a device: "
+            "auto, cpu, mps, cuda, rocm or xpu, or one of several such as cuda:1; correct it, or "
+            "leave ONEBOX_DEVICE out for auto",
+        ),
+        (
+            "ONEBOX_MEMORY_BUDGET",
+            "much",
+            "ONEBOX_MEMORY_BUDGET=much (in the environment): 'much' is not an amount of memory: "
+            "write bytes with a unit (8GiB, 8GB, 512MiB) or a share of the device's memory (0.8, "
+            "80%); correct it, or leave ONEBOX_MEMORY_BUDGET out",
+        ),
+        (
+            "ONEBOX_MODEL_ALIASES",
+            "fast=sd,whisper-1",
+            "ONEBOX_MODEL_ALIASES=fast=sd,whisper-1 (in the environment): 'whisper-1' must be "
+            "written as name=value; correct it, or leave ONEBOX_MODEL_ALIASES out",
+        ),
+        (
+            "ONEBOX_JWT_LIMIT_CLAIMS",
+            "requests_per_minute:rpm",
+            "ONEBOX_JWT_LIMIT_CLAIMS=requests_per_minute:rpm (in the environment): "
+            "'requests_per_minute:rpm' must be written as name=value; correct it, or leave "
+            "ONEBOX_JWT_LIMIT_CLAIMS out",
+        ),
+        (
             "ONEBOX_UPSTREAM",
             '{"api_key": "hidden-1"}',
             "ONEBOX_UPSTREAM (in the environment): must be a list; correct it, or "
@@ -98,6 +125,13 @@ def told(**given) -> list[str]:
 def test_a_bad_value_is_told_with_its_place_and_the_remedy(monkeypatch, name, value, line):
     monkeypatch.setenv(name, value)
     assert told() == [line]
+
+
+def test_a_default_of_one_task_does_not_hide_what_is_wrong_with_the_others(monkeypatch):
+    monkeypatch.setenv("ONEBOX_DEFAULT_MODELS", "chat")
+    monkeypatch.setenv("ONEBOX_DEFAULT_SPEECH", "voice")
+    (line,) = told()
+    assert line.startswith("ONEBOX_DEFAULT_MODELS=chat (in the environment): 'chat' must be")
 
 
 def test_each_bad_value_has_its_line(monkeypatch):

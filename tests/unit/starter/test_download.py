@@ -20,7 +20,7 @@ SHA256 = hashlib.sha256(BODY).hexdigest()
 
 @pytest.fixture
 def client() -> Iterator[httpx2.Client]:
-    with httpx2.Client(timeout=10) as client:
+    with httpx2.Client(timeout=60) as client:
         yield client
 
 

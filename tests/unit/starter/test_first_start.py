@@ -15,7 +15,7 @@ from onebox.starter.first_start import FirstStart
 from onebox.starter.pull import missing_starters
 from tests.support.server import wait_for
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
+from collections.abc import Iterator
 
 import structlog.testing
 
@@ -49,18 +51,34 @@ def test_a_terminal_that_knows_no_blocks_is_no_problem() -> None:
     bar.end()
 
 
+def slowly() -> Iterator[float]:
+    """A clock that shows minutes more each time."""
+    return itertools.count(0.0, 100.0)
+
+
 def test_a_log_gets_a_line_every_tenth_of_the_way() -> None:
     with structlog.testing.capture_logs() as logs:
-        lines = LogLines()
+        lines = LogLines(slowly().__next__)
         lines.begin("model", 1000)
         for done in range(0, 1001, 5):
             lines.at(done)
     assert [line["percent"] for line in logs] == list(range(0, 101, 10))
 
 
+def test_a_quick_pull_gets_one_line() -> None:
+    with structlog.testing.capture_logs() as logs:
+        lines = LogLines(lambda: 7.0)
+        lines.begin("model", 1000)
+        for done in range(0, 1001, 5):
+            lines.at(done)
+        lines.begin("the next", 10)
+        lines.at(10)
+    assert [(line["model"], line["percent"]) for line in logs] == [("model", 0), ("the next", 0)]
+
+
 def test_a_size_that_comes_out_later_is_taken() -> None:
     with structlog.testing.capture_logs() as logs:
-        lines = LogLines()
+        lines = LogLines(slowly().__next__)
         lines.begin("model", 0)
         lines.expect(100)
         lines.at(100)

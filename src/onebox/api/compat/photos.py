@@ -15,7 +15,7 @@ from onebox.api.compat.asking import MODEL, large_json, run, seconds_of, size_of
 from onebox.api.entering import count_task
 from onebox.api.forms import read_form
 from onebox.api.given_picture import GivenPicture
-from onebox.api.picture_bodies import load_pictures
+from onebox.api.picture_bodies import load_pictures, sources_of
 from onebox.bootstrap import Services
 from onebox.core.errors import InvalidInput
 from onebox.services.request import Outcome
@@ -77,7 +77,7 @@ async def draw_background(request: Request) -> Response:
             "out, and say in prompt what to draw",
             param="reference_file",
         )
-    pictures = await load_pictures(body, services.remote_media)
+    pictures = await load_pictures(body, sources_of(services, request.state.caller))
     (image,), mask = pictures["image"], next(iter(pictures["mask"]), None)
     task_input = filled(
         BackgroundInput, image=image, mask=mask, mask_mode="luminance", prompt=body.prompt

@@ -11,7 +11,7 @@ from onebox.api.bodies import filled, json_body, read_json
 from onebox.api.compat.asking import MODEL, large_json, run, seconds_of, size_of
 from onebox.api.compat.routing import StudioRoute
 from onebox.api.given_picture import GivenPicture
-from onebox.api.picture_bodies import load_pictures, picture_body, read_body
+from onebox.api.picture_bodies import load_pictures, picture_body, read_body, sources_of
 from onebox.bootstrap import Services
 from onebox.services.request import Outcome
 from onebox.tasks.image_to_image import ImageToImageInput
@@ -95,7 +95,7 @@ async def draw(request: Request) -> Response:
 async def edit(request: Request) -> Response:
     services: Services = request.app.state.services
     body = await read_body(request, EditImageRequest)
-    pictures = await load_pictures(body, services.remote_media)
+    pictures = await load_pictures(body, sources_of(services, request.state.caller))
     given = _given(body, "strength")
     if body.mask is None:
         whole = filled(ImageToImageInput, images=pictures["image"], **given)

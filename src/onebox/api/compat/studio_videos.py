@@ -14,7 +14,7 @@ from onebox.api.bodies import filled, json_body, read_json
 from onebox.api.compat.asking import MODEL, file_answer, file_response, run, seconds_of
 from onebox.api.compat.routing import StudioRoute
 from onebox.api.given_picture import GivenPicture
-from onebox.api.picture_bodies import load_pictures, picture_body, read_body
+from onebox.api.picture_bodies import load_pictures, picture_body, read_body, sources_of
 from onebox.bootstrap import Services
 from onebox.services.request import Outcome
 from onebox.tasks.image_to_video import ImageToVideoInput
@@ -81,7 +81,7 @@ async def film_text(request: Request) -> Response:
 async def film_image(request: Request) -> Response:
     services: Services = request.app.state.services
     body = await read_body(request, ImageToVideoRequest)
-    (image,) = (await load_pictures(body, services.remote_media))["image"]
+    (image,) = (await load_pictures(body, sources_of(services, request.state.caller)))["image"]
     task_input = filled(ImageToVideoInput, image=image, **_given(body))
     return _answer(await run(request, "image-to-video", task_input, body.model))
 

@@ -23,7 +23,7 @@ from onebox.api.compat.shapes import TryOnError, try_on_error
 from onebox.api.deps import ServicesDep
 from onebox.api.given_picture import GivenPicture
 from onebox.api.native.files import signed_file
-from onebox.api.picture_bodies import load_pictures
+from onebox.api.picture_bodies import load_pictures, sources_of
 from onebox.api.ranged_file import RangedFile, told_file
 from onebox.bootstrap import Services
 from onebox.core.errors import Forbidden
@@ -117,7 +117,7 @@ async def create_image(request: Request) -> Response:
     _require_own(caller, body.user_id)
     # Also a key of the shop's own asks for one of its users.
     request.state.caller = replace(caller, user_id=body.user_id)
-    pictures = await load_pictures(body, services.remote_media)
+    pictures = await load_pictures(body, sources_of(services, request.state.caller))
     (person,), (garment,) = pictures["user_image_url"], pictures["catalog_image_url"]
     task_input = filled(TryOnInput, person=person, garment=garment)
     asked = await prepared(request, "try-on", task_input, None)

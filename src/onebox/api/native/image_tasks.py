@@ -22,7 +22,7 @@ from onebox.api.openai.images_answer import (
     images_answer,
 )
 from onebox.api.options import option_fields, options_of
-from onebox.api.picture_bodies import load_pictures, picture_body, read_body
+from onebox.api.picture_bodies import load_pictures, picture_body, read_body, sources_of
 from onebox.api.routing import Route
 from onebox.api.sse import LONG_HEAD_S, EventStream
 from onebox.bootstrap import Services
@@ -103,7 +103,7 @@ def _endpoint(
     async def ask(request: Request) -> Response:
         services: Services = request.app.state.services
         body = await read_body(request, model)
-        pictures = await load_pictures(body, services.remote_media)
+        pictures = await load_pictures(body, sources_of(services, request.state.caller))
         prepared = await services.inference.prepare(
             task,
             filled(task_input, **_given(body, task_input), **_only(pictures)),

@@ -32,7 +32,9 @@ async def file_answer(request: Request, job: Job, index: int, path: Path) -> Res
     try:
         status = await asyncio.to_thread(path.stat)
     except FileNotFoundError:
-        raise FileNotFound("the result has been deleted") from None
+        raise FileNotFound(
+            "the result is not here: it was deleted, or lies on the server that did the job"
+        ) from None
     etag = f'"{artifact.sha256}"'
     headers = {
         "ETag": etag,

@@ -64,6 +64,8 @@ def _openai_model(entry: Entry, model_id: str, loaded: dict[str, int]) -> dict[s
         "note": UNCONVERTED if entry.unconverted else None,
         "family": entry.family,
         "kind": entry.kind,
+        # Of a picture model, and of what was made for one: "sdxl" …
+        "base": entry.facts.get("base"),
         "tasks": list(entry.tasks),
         "aliases": list(entry.aliases),
         "licence": entry.overrides.get("licence"),

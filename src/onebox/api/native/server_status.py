@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -14,6 +15,7 @@ from onebox.api.routing import Route
 from onebox.bootstrap import Services
 from onebox.runtime.wire import BundleStats, WorkerStats
 from onebox.runtime.worker_client import WorkerClient
+from onebox.services.access.caller import Caller
 
 router = APIRouter(route_class=Route, tags=["status"])
 
@@ -45,7 +47,10 @@ class PoolState(BaseModel):
 
 
 class DeviceState(BaseModel):
-    """One worker and its device. What only a worker that is up can tell is None without it."""
+    """One worker and its device. What only a worker that is up can tell is None without it.
+
+    `bundles` are those that the caller may use; the sums are of all.
+    """
 
     worker: int
     device: str | None
@@ -101,16 +106,25 @@ async def status(request: Request, services: ServicesDep, caller: CallerDep) -> 
     requests = services.running.public()
     if not caller.may("manage"):
         requests = [item for item in requests if item["caller"] == caller.id]
+    shown = _shown(services, caller)
     uptime_s = time.monotonic() - request.app.state.started
     return StatusAnswer(
         server=ServerState(version=__version__, uptime_s=round(uptime_s, 1)),
-        devices=[_device(client, services) for client in services.pool.clients],
-        queue=_queue(services),
+        devices=[_device(client, services, shown) for client in services.pool.clients],
+        queue=_queue(services, shown),
         running=RequestsState(count=len(services.running), requests=requests),
     )
 
 
-def _device(client: WorkerClient, services: Services) -> DeviceState:
+def _shown(services: Services, caller: Caller) -> Collection[str] | None:
+    """Keys of the models that the caller may know of; None: all."""
+    allowed = caller.allowance.models
+    if allowed is None:
+        return None
+    return {entry.key for entry in services.catalogue.entries(allowed)}
+
+
+def _device(client: WorkerClient, services: Services, shown: Collection[str] | None) -> DeviceState:
     device = client.hello.device if client.hello else None
     stats = client.last_stats
     is_up = client.state == "ready"
@@ -131,7 +145,11 @@ def _device(client: WorkerClient, services: Services) -> DeviceState:
         returned_bytes=stats.returned_bytes if stats else None,
         leaked_bytes=stats.leaked_bytes if stats else None,
         wants_restart=stats.wants_restart if stats else None,
-        bundles=[_bundle(bundle) for bundle in stats.bundles] if stats else [],
+        bundles=[
+            _bundle(bundle)
+            for bundle in (stats.bundles if stats else ())
+            if shown is None or bundle.key in shown
+        ],
     )
 
 
@@ -163,7 +181,7 @@ def _bundle(bundle: BundleStats) -> BundleState:
     )
 
 
-def _queue(services: Services) -> QueueState:
+def _queue(services: Services, shown: Collection[str] | None) -> QueueState:
     admission = services.admission
     models = {running.key: running.model for running in services.running}
     return QueueState(
@@ -175,6 +193,6 @@ def _queue(services: Services) -> QueueState:
         models=[
             ModelQueue(model=name, waiting=waiting)
             for key, name in models.items()
-            if (waiting := admission.waiting(key=key))
+            if (shown is None or key in shown) and (waiting := admission.waiting(key=key))
         ],
     )
