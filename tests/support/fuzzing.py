@@ -2,20 +2,25 @@
 
 By hand, with figures:
 
-    python -m tests.support.fuzzing --each 20             tiny models, about 2,000 cases and more
-    python -m tests.support.fuzzing --each 1 --real       the starter models
+    python -m tests.support.fuzzing --each 20     tiny models, about 2,000 cases and more
+    python -m tests.support.fuzzing --each 3 --phases fuzzing --real
+                        the starter models and those that ship, about 300 cases in some minutes
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
+from onebox.starter.catalogue import SMOLLM2
 from tests.families.random_encoders import encoder_models
 from tests.families.tiny_language_models import language_model
 from tests.families.tiny_models import stable_diffusion
@@ -33,12 +38,17 @@ CHECKS = (
     "response_schema_conformance",
 )
 GENERATED = re.compile(r"([\d,]+) generated")
+ANSWERED = re.compile(r'^http_requests_total\{.*route="(.+)",status="(\d+)"\} (\S+)', re.MULTILINE)
+DONE = re.compile(r'^onebox_predictions_total\{.*status="ok",task="(.+?)".*\} (\S+)', re.MULTILINE)
 FAMILIES_OF_ROUTES = "studio,generate,photo,tryon"
+# What a request may take: one that is granted much else takes minutes here.
+SMALL = {"ONEBOX_THREADS": "1", "ONEBOX_MAX_VIDEO_FRAMES": "4"}
+# For the same reason: tokens that the real chat model has room for. A request that says no
+# `max_tokens` writes until its context is full, which of 8,192 takes minutes.
+CONTEXT = 256
 SETTINGS = {
+    **SMALL,
     "ONEBOX_PLUGINS": "tests.support.dummy_plugin",
-    "ONEBOX_THREADS": "1",
-    # What a request may take: one that is granted much else takes minutes here.
-    "ONEBOX_MAX_VIDEO_FRAMES": "4",
     "ONEBOX_DEFAULT_MODELS": "chat=llama,completion=llama,embeddings=encoders/bert,"
     "text-to-image=sd,image-to-image=sd,inpainting=sd,background=sd,variations=sd,upscale=sd,"
     "transcription=whisper,text-to-video=film",
@@ -57,7 +67,13 @@ def tiny_models(folder: Path) -> Path:
 
 
 def fuzz(
-    server: Server, *, each: int, phases: str = "examples,fuzzing", seed: int = 8, limit_s: int
+    server: Server,
+    *,
+    each: int,
+    phases: str = "examples,fuzzing",
+    seed: int = 8,
+    limit_s: int,
+    hooks: str = "fuzz_checks",
 ) -> tuple[int, str, int]:
     """Send `each` made-up requests to every operation of the page.
 
@@ -73,7 +89,7 @@ def fuzz(
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
-        "SCHEMATHESIS_HOOKS": "tests.support.fuzz_checks",
+        "SCHEMATHESIS_HOOKS": f"tests.support.{hooks}",
     }
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
@@ -92,22 +108,40 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        if given.real:
-            models, settings = starter_folders(), {}
-        else:
-            models, settings = str(tiny_models(folder / "models")), SETTINGS
+        models = (real_models if given.real else tiny_models)(folder / "models")
+        settings = SMALL if given.real else SETTINGS
         with running_server(
-            folder / "data", Path(models), **settings, ONEBOX_COMPAT=FAMILIES_OF_ROUTES
+            folder / "data", models, **settings, ONEBOX_COMPAT=FAMILIES_OF_ROUTES
         ) as server:
-            status, report, cases = fuzz(server, each=given.each, phases=given.phases, limit_s=7200)
+            status, report, cases = fuzz(
+                server,
+                each=given.each,
+                phases=given.phases,
+                limit_s=7200,
+                hooks="fuzz_media" if given.real else "fuzz_checks",
+            )
             alive = server.process.poll() is None
+            answered = answers(server) if alive else "no answers"
     print(report)
-    print(f"{cases} cases; the server {'lives' if alive else 'IS DEAD'}")
+    print(f"{cases} cases: {answered}; the server {'lives' if alive else 'IS DEAD'}")
     sys.exit(status)
 
 
-def starter_folders() -> str:
-    """MODEL_DIRS with every starter model."""
+def answers(server: Server) -> str:
+    """How many requests ended in each status, and how many tasks were carried out."""
+    with server.client() as client:
+        page = client.get("/metrics").text
+    statuses: Counter[str] = Counter()
+    for route, status, count in ANSWERED.findall(page):
+        if route != "/ready":
+            statuses[status] += int(float(count))
+    done = {task for task, count in DONE.findall(page) if float(count)}
+    told = ", ".join(f"{count} of {status}" for status, count in sorted(statuses.items()))
+    return f"{told}; done: {', '.join(sorted(done)) or 'no task'}"
+
+
+def real_models(folder: Path) -> Path:
+    """Every starter model and those that ship. Copies: made-up requests delete models too."""
     fetched = (
         starter.smollm2_folder(),
         starter.minilm_folder(),
@@ -115,7 +149,12 @@ def starter_folders() -> str:
         starter.voice_folder(),
         starter.u2netp_folder(),
     )
-    return ",".join(str(folder) for folder in (ROOT / "ai-models", *fetched))
+    for source in (ROOT / "ai-models", *fetched):
+        shutil.copytree(source, folder, dirs_exist_ok=True)
+    config = folder / SMOLLM2.folder / "config.json"
+    fields = json.loads(config.read_text())
+    config.write_text(json.dumps(fields | {"max_position_embeddings": CONTEXT}))
+    return folder
 
 
 if __name__ == "__main__":
