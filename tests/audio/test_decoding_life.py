@@ -18,8 +18,9 @@ from onebox.audio.decoding.process import Child
 from onebox.core.errors import InferenceFailed
 from tests.audio.listening import heard, joined, opened, windows_of
 from tests.audio.sounds import file_of, silent_opus, tones, wav
+from tests.support.server import has_ended, wait_for
 
-WAIT_S = 60.0
+WAIT_S = 120.0
 ROOT = Path(__file__).parents[2]
 
 
@@ -158,8 +159,8 @@ def test_short_files_do_not_wait_for_long_ones(nursery, long_file):
 
 def test_a_spare_child_is_kept_and_ended(nursery):
     heard(file_of("flac"), nursery=nursery)
-    while nursery._growing:
-        pass
+    # The one that has decoded may still be ending.
+    wait_for(lambda: not nursery._growing and len(children()) == 1)
     (spare,) = children()
     nursery.close()
     wait_until_gone([spare])
@@ -222,13 +223,16 @@ def test_children_end_with_their_parent(long_file):
         timeout=WAIT_S,
         check=False,
     )
-    orphans = [psutil.Process(int(pid)) for pid in result.stdout.split() if alive(int(pid))]
-    assert result.stdout.split() != []
-    wait_until_gone(orphans)
+    pids = [int(pid) for pid in result.stdout.split()]
+    assert pids != []
+    wait_for(lambda: all(map(is_gone, pids)))
 
 
-def alive(pid: int) -> bool:
-    return psutil.pid_exists(pid)
+def is_gone(pid: int) -> bool:
+    try:
+        return has_ended(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return True
 
 
 HOUR = """

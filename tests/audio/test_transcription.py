@@ -21,7 +21,7 @@ from tests.families import tiny_listeners as tiny
 from tests.families.languages import device, entry
 
 TASK = Transcription()
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 # Everything counts as speech, so that noise is heard.
 ALL = {"threshold": 0.0}
 

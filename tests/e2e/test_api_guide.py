@@ -27,7 +27,7 @@ BEGINNING = "Before you start"
 # High enough to be in nobody's way, so that answers tell how limits stand.
 LIMITS = {"ONEBOX_LIMIT_TEXT": "1000", "ONEBOX_LIMIT_OTHER": "1000"}
 # How long a block may wait for what it polls.
-PATIENCE_S = 90.0
+PATIENCE_S = 240.0
 
 # What a block printed, the names that Python blocks have set so far, and the section's folder.
 Check = Callable[[str, Mapping[str, Any], Path], object]
@@ -188,7 +188,7 @@ def impatient(sleep: Callable[[float], None]) -> Callable[[float], None]:
 def run(code: str) -> str:
     command = ["bash", "-euo", "pipefail", "-c", code]
     done = subprocess.run(
-        command, env=os.environ, capture_output=True, text=True, check=False, timeout=120
+        command, env=os.environ, capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, f"{code}\n{done.stdout}{done.stderr}"
     return done.stdout

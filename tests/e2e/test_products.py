@@ -282,4 +282,4 @@ def test_a_client_that_leaves_in_any_part_leaves_nothing(
         with nobody_waits(shop, task, "leaver", **asked):
             wait_for(is_there)
         wait_until_idle(client)
-        assert not list((shop.data_dir / "spool").iterdir())
+        wait_for(lambda: not list((shop.data_dir / "spool").iterdir()))

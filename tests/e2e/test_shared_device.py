@@ -126,7 +126,7 @@ def test_a_picture_is_cancelled_by_the_id_of_infer(
     again = client.post("/v1/infer", json={**body, "num_inference_steps": 1})
     assert refusal(again) == (409, "request_id_taken")
     assert client.post("/v1/requests/my-picture/cancel").status_code == 200
-    assert refusal(asked.result(30)) == (499, "cancelled")
+    assert refusal(asked.result(120)) == (499, "cancelled")
     assert draw(client, **WANTED[0]).shape == (256, 256, 3)
 
 

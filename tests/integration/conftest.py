@@ -51,13 +51,19 @@ def client(server: Server) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture(scope="session")
-def small_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def slow_cue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where there must be something for the load of `slow` to end."""
+    return tmp_path_factory.mktemp("cues") / "slow"
+
+
+@pytest.fixture(scope="session")
+def small_models(tmp_path_factory: pytest.TempPathFactory, slow_cue: Path) -> Path:
     folder = tmp_path_factory.mktemp("small-models")
     for name in ("one", "two", "three"):
         dummy_checkpoint(folder / name, resident_bytes=60 * MIB, load_s=0.05, called=name)
     dummy_checkpoint(folder / "pinned", resident_bytes=MIB)
     dummy_checkpoint(folder / "huge", resident_bytes=101 * MIB)
-    dummy_checkpoint(folder / "slow", load_s=1.5)
+    dummy_checkpoint(folder / "slow", load_cue=str(slow_cue))
     dummy_checkpoint(folder / "off", resident_bytes=MIB, actual_bytes=2 * MIB)
     dummy_checkpoint(folder / "heavy", resident_bytes=80 * MIB, taken_bytes=80 * MIB)
     dummy_checkpoint(folder / "leaky", resident_bytes=81 * MIB, taken_bytes=80 * MIB, leaks=True)

@@ -91,7 +91,7 @@ def test_a_batch_outlives_a_server_that_is_killed(
             120,
         )
         first.process.kill()
-        first.process.wait(30)
+        first.process.wait(120)
     with running_server(tmp_path / "data", models, **ONE_THREAD) as second, second.sdk() as sdk:
         batch = ended(sdk, batch_id)
         assert batch.status == "completed"

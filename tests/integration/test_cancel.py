@@ -62,7 +62,7 @@ def test_one_that_waits(client: httpx.Client, in_background: Background) -> None
             "status": "cancelling",
             "requests": 1,
         }
-        assert refusal(waiting.result(30)) == (499, "cancelled")
+        assert refusal(waiting.result(120)) == (499, "cancelled")
         assert waiting.result().headers["x-should-retry"] == "false"
         assert set(running_requests(client)) == {"holder"}
 
@@ -72,13 +72,13 @@ def test_one_that_waits_for_another_model(client: httpx.Client, in_background: B
         body = {"model": "org/beta", "priority": "batch"}
         waiting = ask_and_wait(in_background, client, "waiter", **body)
         assert cancel(client, "waiter").status_code == 200
-        assert refusal(waiting.result(30)) == (499, "cancelled")
+        assert refusal(waiting.result(120)) == (499, "cancelled")
 
 
 def test_one_that_runs(client: httpx.Client, in_background: Background) -> None:
     running = ask_and_wait(in_background, client, "runner", task="steps", state="running", **LONG)
     assert cancel(client, "runner").status_code == 200
-    assert refusal(running.result(30)) == (499, "cancelled")
+    assert refusal(running.result(120)) == (499, "cancelled")
 
 
 def test_one_that_runs_and_streams(client: httpx.Client) -> None:

@@ -188,17 +188,19 @@ def check_ledger(server: Server, ledger: Ledger) -> None:
     assert kinds == {"plain", "streamed", "sdk", "leaving", "faulty"}
     assert all(counts[kind, "ok"] for kind in ("plain", "streamed", "sdk"))
     assert counts["leaving", LEFT]
+    # What clients have left is logged when that is noticed.
+    wait_for(lambda: set(ledger.ends) <= set(request_ids(server)))
     asked = Counter(request_ids(server))
     assert {name: asked[name] for name in ledger.ends} == dict.fromkeys(ledger.ends, 1)
-    assert not [line for line in list(server.lines) if any(bug in line for bug in BUGS_IN_THE_LOG)]
+    assert not [line for line in server.log() if any(bug in line for bug in BUGS_IN_THE_LOG)]
 
 
 def check_nothing_leaked(server: Server, before: Held) -> None:
     assert_soon_at_most(lambda: held(server).threads, before.threads + THREADS_MORE)
     assert_soon_at_most(lambda: held(server).descriptors, before.descriptors + DESCRIPTORS_MORE)
     assert_soon_at_most(lambda: held(server).resident_bytes, before.resident_bytes + BYTES_MORE)
-    assert held(server).files == before.files
-    assert not os.listdir(server.data_dir / "spool")
+    wait_for(lambda: held(server).files == before.files)
+    wait_for(lambda: not os.listdir(server.data_dir / "spool"))
 
 
 def check_a_picture(server: Server) -> None:

@@ -28,7 +28,7 @@ def test_a_deterministic_text_is_the_same_among_neighbours(
             for seed in range(4)
         ]
         assert content(chat, **FIXED) == alone
-        assert {len(one.result(60)) > 0 for one in asked} == {True}
+        assert {len(one.result(120)) > 0 for one in asked} == {True}
     fixed_neighbours = ask(chat, **FIXED, n=PLACES, seed=7)["choices"]
     assert fixed_neighbours[0]["message"]["content"] == alone
 
@@ -67,9 +67,9 @@ def test_who_came_first_goes_first(chat: httpx.Client, in_background: Background
             chat.post, CHAT, json=body(max_tokens=4000), headers={"X-Request-ID": "narrow"}
         )
         wait_for_state(chat, "narrow", "queued")
-    assert wide.result(60).status_code == 200
+    assert wide.result(120).status_code == 200
     chat.post("/v1/requests/narrow/cancel")
-    assert narrow.result(60).status_code == 499
+    assert narrow.result(120).status_code == 499
     assert not running_requests(chat)
 
 
@@ -84,5 +84,5 @@ def test_who_is_more_urgent_gets_the_place_of_a_batch(
     )
     wait_for_state(chat, "low", "running")
     assert content(chat)
-    answer = patient.result(60).json()
+    answer = patient.result(120).json()
     assert [choice["message"]["content"] for choice in answer["choices"]] == alone

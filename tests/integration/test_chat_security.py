@@ -281,7 +281,7 @@ def test_nothing_that_was_sent_is_in_the_log(chat_server: Server, chat: httpx.Cl
     chat.post(CHAT, content=f'{{"messages": "{SECRET}'.encode())
     chat.get(f"{PATH}/{SECRET}")
     chat.get(f"{PATH}/resp_1/input_items", params={"after": SECRET})
-    assert SECRET not in "".join(chat_server.lines)
+    assert SECRET not in "".join(chat_server.log())
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.support.asking import Background, running_task
-from tests.support.drawing import SMALL, asked, drawn, error, listed, put
+from tests.support.drawing import SMALL, asked, drawn, drawn_soon, error, listed, put
 from tests.support.server import Server, wait_for
 
 RANK = 2
@@ -71,11 +71,39 @@ def test_eight_at_once_and_each_alone_leave_nothing_behind(client: httpx.Client)
     assert drawn(client, "sd") == clean
 
 
+def test_a_folder_of_peft_draws_what_its_file_does_and_lengths_change_the_picture(
+    client: httpx.Client, models: Path
+) -> None:
+    clean, wanted = drawn(client, "sd"), drawn(client, "sd", **named("l1"))
+    tensors = load_file(models / "sd" / "unet" / "diffusion_pytorch_model.safetensors")
+    keys = {name.replace(".", "_"): name for name in (n.removesuffix(".weight") for n in tensors)}
+    parts = {"lora_down": "lora_A", "lora_up": "lora_B"}
+    own: dict[str, Any] = {}
+    for key, tensor in lora(models, seed=1).items():
+        layer, part, _ = key.removeprefix("lora_unet_").split(".")
+        own[f"base_model.model.{keys[layer]}.{parts[part]}.weight"] = tensor
+    folder = models / "loras" / "ink"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "lora_alpha": 2}')
+    put(own, folder / "adapter_model.safetensors")
+    wait_for(lambda: listed(client, "loras/ink").get("status") == "ready")
+    assert drawn(client, "sd", **named("ink")) == wanted
+    assert listed(client, "sd")["base"] == "sd1"
+    lengths = {
+        key.replace("lora_B.weight", "lora_magnitude_vector"): torch.ones(len(tensor))
+        for key, tensor in own.items()
+        if ".lora_B." in key
+    }
+    put({**own, **lengths}, folder / "adapter_model.safetensors")
+    assert drawn(client, "sd", **named("ink")) not in (clean, wanted)
+    assert drawn(client, "sd") == clean
+
+
 def test_urgent_requests_in_the_middle_of_a_long_one_draw_as_if_alone(
     client: httpx.Client, in_background: Background
 ) -> None:
     """The long one too: all of them take turns on the same weights."""
-    steps = {"steps": 50}
+    steps = {"steps": 120}
     wanted = [drawn(client, "sd"), drawn(client, "sd", **named("l1"))]
     long_one = drawn(client, "sd", **named("l0"), **steps)
     body = {"model": "sd", "deterministic": True, **SMALL, **named("l0"), **steps}
@@ -119,7 +147,7 @@ def test_a_lora_that_changes_is_drawn_with_anew(client: httpx.Client, models: Pa
     wait_for(lambda: listed(client, "loras/changing").get("status") == "ready")
     before = drawn(client, "sd", **named("changing"))
     put(lora(models, seed=21), file)
-    assert drawn(client, "sd", **named("changing")) != before
+    assert drawn_soon(client, "sd", **named("changing")) != before
     file.unlink()
     assert asked(client, "sd", **named("changing")).status_code == 404
 
@@ -151,7 +179,7 @@ def test_the_default_lora_of_a_checkpoint_is_missed_by_name_until_it_is_there(
     wait_for(lambda: asked(client, "sd").status_code == 200)
     assert drawn(client, "sd") == wanted
     settings.unlink()
-    wait_for(lambda: drawn(client, "sd") == clean)
+    wait_for(lambda: drawn_soon(client, "sd") == clean)
     (models / "loras" / "own.safetensors").unlink()
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.support.drawing import asked, drawn, error, listed, put
+from tests.support.drawing import asked, drawn, drawn_soon, error, listed, put
 from tests.support.server import ADMIN_KEY, Server, wait_for
 from tests.support.single_files import original_tensors, single_file
 
@@ -75,11 +75,11 @@ def test_what_a_file_takes_from_another_is_never_an_old_one(
     whole = {name: tensor.clone() for name, tensor in load_file(models / "sd" / VAE).items()}
     put(brighter(models / "sd" / VAE, 1.5), models / "sd" / VAE)
     # Of what is loaded the files are looked at once a second.
-    wait_for(lambda: drawn(client, "half") != before)
+    wait_for(lambda: drawn_soon(client, "half") != before)
     settled(client, "sd")
     assert drawn(client, "half") == drawn(client, "sd")
     put(whole, models / "sd" / VAE)
-    wait_for(lambda: drawn(client, "half") == before)
+    wait_for(lambda: drawn_soon(client, "half") == before)
     (models / "half.safetensors").unlink()
 
 
@@ -141,9 +141,9 @@ def test_a_pickle_is_converted_once_for_all_who_ask_at_once(
     with ThreadPoolExecutor(4) as pool:
         pictures = set(pool.map(lambda _: drawn(client, "old.ckpt"), range(4)))
     assert pictures == {drawn(client, "sd")}
-    assert sum("converting a pickle" in line for line in server.lines) == 1
+    assert sum("converting a pickle" in line for line in server.log()) == 1
     # Another picture of the same name, while the old one is in memory.
     weights = original_tensors(models / "sd")
     last = "first_stage_model.decoder.conv_out.weight"
     torch.save({"state_dict": {**weights, last: weights[last] * 2}}, models / "old.ckpt")
-    assert drawn(client, "old.ckpt") not in pictures
+    assert drawn_soon(client, "old.ckpt") not in pictures

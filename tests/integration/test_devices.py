@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.asking import Background, holding
+from tests.support.asking import Background, holding, wait_for_state
 from tests.support.dummy_plugin import dummy_checkpoint
 from tests.support.ends import OK, End, in_background, plain_end, wait_until_ready
 from tests.support.faults_plugin import PLUGINS
@@ -18,7 +18,7 @@ MIB = 1024 * 1024
 BUDGET = 100 * MIB
 SIZES = {"one": 40 * MIB, "two": 40 * MIB, "wide": 90 * MIB, "hot": 10 * MIB}
 REPLICATE_AT = 2
-ANSWER_S = 90.0
+ANSWER_S = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +109,10 @@ def test_a_hot_model_is_replicated_and_both_copies_answer(
     client: httpx.Client, background: Background
 ) -> None:
     with holding(client, "hot"):
-        behind = background(plain_end, client, "steps", model="hot", timeout_s=ANSWER_S)
-        wait_for(lambda: client.get("/v1/status").json()["running"]["count"] == REPLICATE_AT)
+        named = {"request_id": "behind", "timeout_s": ANSWER_S}
+        behind = background(plain_end, client, "steps", model="hot", **named)
+        wait_for_state(client, "behind", "queued")
+        assert client.get("/v1/status").json()["running"]["count"] == REPLICATE_AT
         # The queue is long enough now: this one is not behind the one that runs.
         with holding(client, "hot"):
             assert workers_of_requests(client) == [0, 1]

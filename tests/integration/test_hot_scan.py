@@ -24,8 +24,7 @@ def loaded(client: httpx.Client) -> bool:
 def test_dropped_in_then_changed_then_removed(
     client: httpx.Client, models: Path, tmp_path: Path
 ) -> None:
-    made = dummy_checkpoint(tmp_path / "late", first=True)
-    shutil.copytree(made, models / "late")
+    dummy_checkpoint(tmp_path / "late", first=True).rename(models / "late")
     wait_for(lambda: "late" in names(client))
     before = wait_for(lambda: client.get("/v1/models/late").json()["sha256"])
     first = client.post("/v1/tasks/echo", json={"model": "late"}).json()["outputs"][0]["json"][

@@ -26,7 +26,7 @@ from tests.support.job_kills import (
     Submission,
     files_of,
     left_behind,
-    stored,
+    read_only,
 )
 from tests.support.mill_plugin import PLUGINS, mill_voice
 from tests.support.server import Server, running_server, wait_for
@@ -65,7 +65,7 @@ def test_no_job_is_lost_or_doubled_by_thirty_kills(tmp_path: Path) -> None:
             wait_for(lambda: not stream.unanswered(), PATIENCE_S)
         jobs = [check_completed(client, job) for job in stream.jobs]
         print(f"attempts: {Counter(job['attempt'] for job in jobs)}")
-        with stored(data_dir, copies) as database:
+        with read_only(data_dir) as database:
             check_rows(database, stream)
             named = named_files(database)
         # What attempts have left that did not end well is swept in the background.

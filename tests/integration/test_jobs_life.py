@@ -64,16 +64,23 @@ def at_work(client: httpx.Client) -> list[dict[str, Any]]:
     return list(client.get("/v1/status").json()["running"]["requests"])
 
 
-def test_how_far_it_is_and_what_came_of_it(client: httpx.Client) -> None:
-    job_id = submit(client, "steps", steps=100, step_s=0.01)
+@pytest.fixture
+def cue(tmp_path: Path) -> Path:
+    """Nothing is there yet."""
+    return tmp_path / "cue"
+
+
+def test_how_far_it_is_and_what_came_of_it(client: httpx.Client, cue: Path) -> None:
+    job_id = submit(client, "steps", steps=100, step_s=0.01, cue=str(cue))
     running = until_step(client, job_id, 5)
     assert running["status"] == "running"
     assert 5 <= running["progress"] < 100
     assert running["steps"] == 100
+    cue.touch()
     done = until_ended(client, job_id)
     assert (done["status"], done["progress"], done["attempt"]) == ("completed", 100, 1)
     result = client.get(f"/v1/jobs/{job_id}/result")
-    assert result.json() == {"steps": 100}
+    assert result.json()["steps"] == 100
 
 
 def test_cancelling_stops_the_work_at_once(client: httpx.Client) -> None:
@@ -106,18 +113,16 @@ def test_a_request_of_a_job_that_is_cancelled_as_a_request_ends_the_job(
     assert until_ended(client, job_id)["status"] == "cancelled"
 
 
-def test_what_is_urgent_goes_before_jobs(client: httpx.Client) -> None:
-    jobs = [submit(client, "steps", steps=30, step_s=0.01) for _ in range(8)]
+def test_what_is_urgent_goes_before_jobs(client: httpx.Client, cue: Path) -> None:
+    jobs = [submit(client, "steps", steps=3, step_s=0.01, cue=str(cue)) for _ in range(8)]
     assert client.post("/v1/tasks/echo", json={"text": "now"}).status_code == 200
     assert fetch(client, jobs[-1])["status"] == "queued"
+    cue.touch()
     for job_id in jobs:
         assert until_ended(client, job_id)["status"] == "completed"
 
 
-def test_a_job_that_ends_its_worker_each_time_fails_alone(
-    client: httpx.Client, tmp_path: Path
-) -> None:
-    cue = tmp_path / "cue"
+def test_a_job_that_ends_its_worker_each_time_fails_alone(client: httpx.Client, cue: Path) -> None:
     poison = submit(client, "fault", kind="sigkill", when=str(cue))
     innocent = submit(client, "steps", steps=2)
     for job_id in (poison, innocent):
@@ -131,11 +136,13 @@ def test_a_job_that_ends_its_worker_each_time_fails_alone(
     assert (done["status"], done["attempt"]) == ("completed", 2)
 
 
-def test_a_server_that_stops_and_one_that_is_killed(tmp_path: Path, folder: Path) -> None:
+def test_a_server_that_stops_and_one_that_is_killed(
+    tmp_path: Path, folder: Path, cue: Path
+) -> None:
     settings = {**PLUGINS, "ONEBOX_JOB_CONCURRENCY": "1"}
     data, models = tmp_path / "data", folder / "models"
     with running_server(data, models, **settings) as first, first.client() as client:
-        long = submit(client, "steps", steps=300, step_s=0.01)
+        long = submit(client, "steps", steps=30, step_s=0.01, cue=str(cue))
         waiting = [submit(client, "echo", text=str(number)) for number in range(5)]
         until_step(client, long)
         assert first.stop() == 0
@@ -144,6 +151,7 @@ def test_a_server_that_stops_and_one_that_is_killed(tmp_path: Path, folder: Path
         assert until_step(client, long)["attempt"] == 1
         second.process.kill()
         second.process.wait()
+    cue.touch()
     with running_server(data, models, **settings) as third, third.client() as client:
         done = until_ended(client, long)
         assert (done["status"], done["attempt"]) == ("completed", 2)

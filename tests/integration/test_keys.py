@@ -14,8 +14,6 @@ from tests.support.asking import refusal
 from tests.support.server import ADMIN_KEY, ROOT, Server, wait_for
 
 ECHO = "/v1/tasks/echo"
-# Another process is to be noticed within about a second.
-NOTICED_S = 10
 
 
 def onebox(server: Server, *arguments: str) -> str:
@@ -24,7 +22,7 @@ def onebox(server: Server, *arguments: str) -> str:
         env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "DATA_DIR": str(server.data_dir)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=True,
     )
     return done.stdout.strip()
@@ -36,7 +34,7 @@ def echo(server: Server, key: str, model: str = "alpha") -> httpx.Response:
 
 
 def becomes(server: Server, key: str, status: int) -> bool:
-    return wait_for(lambda: echo(server, key).status_code == status, NOTICED_S)
+    return wait_for(lambda: echo(server, key).status_code == status)
 
 
 @pytest.fixture
@@ -68,7 +66,7 @@ def test_the_command_line_makes_rotates_and_revokes_keys_of_a_running_server(ser
 
 
 def test_a_key_made_through_the_routes_ends_when_it_expires(server, admin):
-    expires_at = time.time() + 3
+    expires_at = time.time() + 5
     made = admin.post("/v1/keys", json={"name": "brief", "expires_at": expires_at}).json()
     assert echo(server, made["key"]).status_code == 200
     becomes(server, made["key"], 401)

@@ -22,6 +22,7 @@ from tests.support.asking import (
     output,
     refusal,
     unload,
+    wait_for_state,
 )
 from tests.support.dummy_plugin import dummy_checkpoint
 from tests.support.server import Server, wait_for
@@ -33,12 +34,22 @@ def client(small: Server) -> Iterator[httpx.Client]:
         yield client
 
 
-def load_events(client: httpx.Client, model: str) -> list[Event]:
-    return list(events_of(load(client, model, headers=EVENTS).text.splitlines()))
+def load_events(client: httpx.Client, model: str, told: list[Event] | None = None) -> list[Event]:
+    """Of a load; `told` has those that came so far."""
+    told = [] if told is None else told
+    with client.stream("POST", f"/v1/models/{model}/load", headers=EVENTS) as answer:
+        for event in events_of(answer.iter_lines()):
+            told.append(event)
+    return told
 
 
 def is_listed(client: httpx.Client, name: str) -> bool:
     return name in [model["id"] for model in client.get("/v1/models").json()["data"]]
+
+
+def first_name(client: httpx.Client, name: str) -> str:
+    """Of the model that has this name among others; the name itself while there is none."""
+    return str(client.get(f"/v1/models/{name}").json().get("name", name))
 
 
 def test_load_and_unload(manager: httpx.Client, client: httpx.Client) -> None:
@@ -63,26 +74,33 @@ def test_load_and_unload(manager: httpx.Client, client: httpx.Client) -> None:
 
 
 def test_all_who_wait_for_a_load_see_it(
-    manager: httpx.Client, client: httpx.Client, in_background: Background
+    manager: httpx.Client, client: httpx.Client, in_background: Background, slow_cue: Path
 ) -> None:
-    unload(manager, "slow")
+    for name in ("slow", "off"):
+        unload(manager, name)
     before = output(client.post("/v1/tasks/echo", json={"model": "off"}))["load"]
-    body = {"model": "slow"}
-    watching = [in_background(load_events, manager, "slow") for _ in range(2)]
-    asking = in_background(client.post, "/v1/tasks/echo", json=body, headers=EVENTS)
+    told: list[list[Event]] = [[], []]
+    watching = [in_background(load_events, manager, "slow", each) for each in told]
+    body, named = {"model": "slow"}, {"X-Request-ID": "asks"}
+    asking = in_background(client.post, "/v1/tasks/echo", json=body, headers=EVENTS | named)
     plain = in_background(load, manager, "slow")
+    try:
+        wait_for_state(client, "asks", "loading")
+        wait_for(lambda: all(told))
+    finally:
+        slow_cue.touch()
     for watched in watching:
-        *progress, end = watched.result(30)
+        *progress, end = watched.result(120)
         assert {event.name for event in progress} == {"loading"}
         fractions = [event.data["fraction"] for event in progress]
         assert fractions == sorted(fractions)
         assert fractions[-1] == 1
         assert (end.name, end.data["status"]) == ("loaded", "loaded")
-    *told, result = events_of(asking.result(30).text.splitlines())
-    assert "loading" in {event.name for event in told}
+    *heard, result = events_of(asking.result(120).text.splitlines())
+    assert "loading" in {event.name for event in heard}
     # One load for all of them.
     assert result.data["outputs"][0]["json"]["load"] == before + 1
-    assert plain.result(30).json()["status"] == "loaded"
+    assert plain.result(120).json()["status"] == "loaded"
     assert [event.name for event in load_events(manager, "slow")] == ["loaded"]
 
 
@@ -171,7 +189,7 @@ def test_delete_with_files_takes_every_copy(
     for name in ("twin-a", "twin-b"):
         shutil.copytree(made, small_models / name)
     # Equal contents are one model, once both are hashed.
-    wait_for(lambda: is_listed(chief, "twin-a") != is_listed(chief, "twin-b"))
+    wait_for(lambda: len({first_name(chief, name) for name in ("twin-a", "twin-b")}) == 1)
     chief.delete("/v1/models/twin-a", params={"files": "true"})
     assert not (small_models / "twin-a").exists()
     assert not (small_models / "twin-b").exists()

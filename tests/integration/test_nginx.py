@@ -23,6 +23,7 @@ from tests.integration.conftest import PLUGIN
 from tests.support.asking import holding
 from tests.support.dummy_plugin import dummy_checkpoint
 from tests.support.listening import LIVE
+from tests.support.ports import free_port
 from tests.support.server import API_KEY, ROOT, Server, running_server, wait_for
 from tests.support.talking import ONE_THREAD
 from tests.support.tiny_listener import listening_model
@@ -62,7 +63,7 @@ class Proxy:
 
     def client(self) -> httpx.Client:
         headers = {"Authorization": f"Bearer {API_KEY}"}
-        return httpx.Client(base_url=self.url, headers=headers, verify=self.trust, timeout=60)
+        return httpx.Client(base_url=self.url, headers=headers, verify=self.trust, timeout=120)
 
 
 @pytest.fixture(scope="module")
@@ -113,12 +114,7 @@ def proxy(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield Proxy(port, trust)
     finally:
         process.terminate()
-        process.wait(10)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
+        process.wait(60)
 
 
 def listens(port: int) -> bool:
@@ -148,7 +144,7 @@ def test_a_web_socket_is_opened_and_answers(proxy: Proxy) -> None:
         async with connect(url, ssl=proxy.trust, additional_headers=headers, proxy=None) as opened:
             return str(json.loads(await opened.recv())["type"])
 
-    assert asyncio.run(asyncio.wait_for(session(), 60)) == "session.created"
+    assert asyncio.run(asyncio.wait_for(session(), 120)) == "session.created"
 
 
 def test_ids_and_addresses_are_the_client_s_and_cannot_be_made_up(
@@ -160,6 +156,5 @@ def test_ids_and_addresses_are_the_client_s_and_cannot_be_made_up(
         assert answer.headers["x-request-id"] == "seen-in-both-logs"
         made = client.get("/v1/models", headers={"X-Request-ID": "no {sane} id"})
         assert len(made.headers["x-request-id"]) == 32
-    wait_for(lambda: any("seen-in-both-logs" in line for line in list(server.lines)))
-    (line,) = [line for line in server.lines if "seen-in-both-logs" in line]
+    (line,) = wait_for(lambda: [line for line in list(server.lines) if "seen-in-both-logs" in line])
     assert json.loads(line)["client"] == "127.0.0.1"

@@ -24,7 +24,7 @@ from tests.support.dummy_plugin import dummy_checkpoint
 from tests.support.server import ADMIN_KEY, Server, running_server, wait_for
 
 ANNA, BERT = "key-of-anna", "key-of-bert"
-STEP_S = 0.3
+STEP_S = 0.1
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +68,9 @@ def test_an_interactive_request_waits_at_most_two_steps_of_a_long_job(
 ) -> None:
     assert bert.post("/v1/tasks/echo", json={"model": model}).status_code == 200
     with holding(anna, "one", priority="batch", step_s=STEP_S) as job:
-        before = job.steps
         picture = {"model": model, "steps": 3, "step_s": STEP_S}
-        assert bert.post("/v1/tasks/steps", json=picture).status_code == 200
+        assert output(bert.post("/v1/tasks/steps", json=picture))["others"] <= 2
         after = job.steps
-        assert after - before <= 2
         wait_for(lambda: job.steps > after)
 
 
@@ -100,11 +98,11 @@ def test_a_job_does_not_wait_for_one_of_its_own_rank_to_end(
 ) -> None:
     assert bert.post("/v1/tasks/echo", json={"model": "two"}).status_code == 200
     with holding(anna, "one", priority="batch") as job:
-        before = job.steps
         body = {"model": "two", "priority": "batch", "steps": 10, "step_s": 0.02}
-        assert bert.post("/v1/tasks/steps", json=body).status_code == 200
-        # Engines of one rank take turns, so it had steps meanwhile, and goes on.
-        assert job.steps > before
+        # Engines of one rank take turns, so the job had steps meanwhile, and goes on.
+        assert output(bert.post("/v1/tasks/steps", json=body))["others"] > 1
+        before = job.steps
+        wait_for(lambda: job.steps > before)
 
 
 def test_the_more_urgent_goes_first(
@@ -115,7 +113,7 @@ def test_the_more_urgent_goes_first(
             ask_and_wait(in_background, bert, f"p-{name}", model="one", priority=name)
             for name in ("batch", "job", "interactive")
         ]
-    batch, job, interactive = (output(answer.result(30))["run"] for answer in asked)
+    batch, job, interactive = (output(answer.result(120))["run"] for answer in asked)
     assert interactive < job < batch
 
 
@@ -127,7 +125,7 @@ def test_callers_take_turns(
             ask_and_wait(in_background, client, f"turn-{number}", model="one")
             for number, client in enumerate((anna, anna, bert, bert))
         ]
-    first, second, third, fourth = (output(answer.result(30))["run"] for answer in asked)
+    first, second, third, fourth = (output(answer.result(120))["run"] for answer in asked)
     assert first < third < second < fourth
 
 
@@ -144,7 +142,7 @@ def test_full_queues_refuse_with_numbers_and_a_time(
     assert for_model.json()["error"]["details"] == {"waiting": 4, "max": 4, "queue": "model one"}
     assert_told_to_come_back(for_worker, "queue_full")
     assert for_worker.json()["error"]["details"] == {"waiting": 5, "max": 5, "queue": "worker 0"}
-    assert other.result(30).status_code == 200
+    assert other.result(120).status_code == 200
 
 
 def test_a_caller_with_too_many_requests_is_refused_and_others_are_not(
@@ -156,7 +154,7 @@ def test_a_caller_with_too_many_requests_is_refused_and_others_are_not(
         asked.append(ask_and_wait(in_background, bert, "another", model="one"))
     assert_told_to_come_back(refused, "concurrency_limit")
     assert refused.json()["error"]["details"] == {"requests": 3, "max": 3}
-    assert [answer.result(30).status_code for answer in asked] == [200] * 3
+    assert [answer.result(120).status_code for answer in asked] == [200] * 3
     assert anna.post("/v1/tasks/echo", json={"model": "one"}).status_code == 200
 
 
@@ -242,7 +240,7 @@ def full(
             for number, client in enumerate((first, first, second, second))
         ]
         yield
-    assert [answer.result(30).status_code for answer in asked] == [200] * 4
+    assert [answer.result(120).status_code for answer in asked] == [200] * 4
 
 
 def assert_told_to_come_back(answer: httpx.Response, code: str) -> None:

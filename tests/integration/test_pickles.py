@@ -97,7 +97,7 @@ def test_its_first_use_by_many_converts_it_once_and_answers_as_its_twin(
         )
     twin = said(client.post(CHAT, json=HELLO | {"model": "safe"}))
     assert [said(answer) for answer in answers] == [twin] * 4
-    assert sum("converting a pickle" in line and "talker" in line for line in server.lines) == 1
+    assert sum("converting a pickle" in line and "talker" in line for line in server.log()) == 1
     after = model(client, "talker")
     assert "chat" in after["tasks"]
     assert after["note"] is None
@@ -143,7 +143,7 @@ def test_a_restart_remembers_what_was_converted_and_may_refuse_it(
     with running_server(data_dir, folder, **ONE_THREAD) as again, again.client() as client:
         wait_for(lambda: "chat" in model(client, "talker")["tasks"])
         said(client.post(CHAT, json=HELLO | {"model": "talker"}))
-        assert not any("converting a pickle" in line for line in again.lines)
+        assert not any("converting a pickle" in line for line in again.log())
     refusing = {**ONE_THREAD, "ONEBOX_PICKLE": "refuse"}
     with running_server(data_dir, folder, **refusing) as again, again.client() as client:
         assert "ONEBOX_PICKLE" in model(client, "talker")["reason"]

@@ -132,6 +132,22 @@ def test_common_kinds_are_edited_and_keep_what_is_not_masked(
         assert (outside(values) == outside(original)).all()
 
 
+def test_the_masked_part_of_a_file_that_was_sent_before_is_drawn_by_itself(
+    drawing: httpx.Client,
+) -> None:
+    size = (300, 200)
+    original = picture(size=size).convert("RGB")
+    sent = {"file": ("photo.png", file_of(original))}
+    stored = drawing.post("/v1/files", files=sent, data={"purpose": "vision"}).json()
+    body = {"images": [{"file_id": stored["id"]}], "mask": data_url(with_hole(size))}
+    answer = drawing.post("/v1/images/edits", json=QUICK | body | {"inpaint_area": "masked"})
+    (values,) = drawn(answer)
+    assert (values[22:58, 22:58] != np.asarray(original)[22:58, 22:58]).any()
+    assert (outside(values) == outside(np.asarray(original))).all()
+    body["images"] = [{"file_id": "file_" + "0" * 26}]
+    assert drawing.post("/v1/images/edits", json=QUICK | body).status_code == 404
+
+
 def test_alpha_outside_the_mask_stays_and_jpeg_has_white_there(drawing: httpx.Client) -> None:
     image = picture("RGBA", SIZE)
     image.putalpha(Image.linear_gradient("L").resize(SIZE))
@@ -214,7 +230,7 @@ def test_a_mask_of_another_size_is_brought_to_the_pictures(
         ("data:image/png,abc", "expected a base64 data URL"),
         (None, "expected a data URL"),
         ([["x"]], "expected a data URL"),
-        ({"file_id": "0" * 32}, "expected a data URL"),
+        ({"file_id": 7}, "valid string"),
         ({"data": "AAAA"}, "expected a data URL"),
         ([data_url(GOOD)] * 17, "at most 16"),
         ([data_url(GOOD)] * 16, "takes 1 picture at most, and 16 were sent"),

@@ -103,7 +103,7 @@ def test_deterministic_pictures_are_the_same_bits_in_a_crowd(
 def test_urgent_requests_are_drawn_in_the_middle_of_a_long_one_and_change_nothing(
     drawing: httpx.Client, in_background: Background
 ) -> None:
-    long = {"steps": 60, "size": "96x80", "scheduler": "euler_a", "deterministic": True}
+    long = {"steps": 150, "size": "96x80", "scheduler": "euler_a", "deterministic": True}
     (expected,) = masked(drawing, **long)
     others: list[Callable[[], list[np.ndarray]]] = [
         functools.partial(masked, drawing, scheduler="ddim", seed=11),

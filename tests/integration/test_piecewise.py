@@ -57,7 +57,7 @@ def client(server: Server) -> Iterator[httpx.Client]:
         yield client
         wait_for(lambda: client.get("/v1/status").json()["running"]["count"] == 0)
         nothing_is_open(client, MODEL)
-        assert list((server.data_dir / "spool").iterdir()) == []
+        wait_for(lambda: not list((server.data_dir / "spool").iterdir()))
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_words_of_many_requests_are_computed_together(
         for n in range(MOST_OPEN)
     ]
     Path(path).touch()
-    told = [output(answer.result(30)) for answer in asked]
+    told = [output(answer.result(120)) for answer in asked]
     assert [one["text"] for one in told] == [" ".join([f"{n}"] * 40) for n in range(MOST_OPEN)]
     rounds = [words for one in told for words in one["with"]]
     assert max(len(set(words)) for words in rounds) == MOST_OPEN
@@ -101,7 +101,7 @@ def test_words_of_other_kinds_are_not(
         for kind in "xy"
     ]
     Path(path).touch()
-    assert [output(answer.result(30))["with"] for answer in asked] == [[["x"]], [["y"]]]
+    assert [output(answer.result(120))["with"] for answer in asked] == [[["x"]], [["y"]]]
 
 
 def test_a_caller_with_many_requests_leaves_others_their_share(
@@ -112,11 +112,10 @@ def test_a_caller_with_many_requests_leaves_others_their_share(
         crowd = [
             held.enter_context(spelling(client, MODEL, kind=kind, piece_s=0.01)) for kind in "abc"
         ]
-        before = sum(running.steps for running in crowd)
-        assert spell(bert, MODEL, *["mine"] * 40, kind="d", piece_s=0.01).status_code == 200
+        told = output(spell(bert, MODEL, *["mine"] * 40, kind="d", piece_s=0.01))
         # Theirs together are as many as his; it would be three times as many if each of hers was
         # worth as much as his one.
-        assert sum(running.steps for running in crowd) - before < 80
+        assert told["others"] < 80
         goes_on(crowd[0])
 
 
@@ -141,7 +140,7 @@ def test_the_more_urgent_gets_a_place_when_all_are_taken(
     assert output(spell(client, MODEL, "urgent"))["text"] == "URGENT"
     assert running_requests(client)["queued"]["state"] == "queued"
     Path(path).touch()
-    assert [answer.result(30).status_code for answer in (*waiting, queued)] == [200] * 5
+    assert [answer.result(120).status_code for answer in (*waiting, queued)] == [200] * 5
 
 
 def leave(
@@ -157,7 +156,7 @@ def cancel(
     asked = in_background(plain_end, client, "spell", request_id="gone", **body)
     wait_for_state(client, "gone", state)
     assert client.post("/v1/requests/gone/cancel").status_code == 200
-    end = asked.result(30)
+    end = asked.result(120)
     assert (end.status, end.code) == (499, "cancelled")
 
 
@@ -191,7 +190,7 @@ def test_one_that_goes_is_dropped_wherever_it_is(
     wait_for(lambda: "gone" not in running_requests(client))
     wait_for(lambda: open_pieces(client, MODEL) == {"open": others, "threads": others})
     Path(path).touch()
-    assert [output(answer.result(30))["text"] for answer in waiting] == ["LATE"] * others
+    assert [output(answer.result(120))["text"] for answer in waiting] == ["LATE"] * others
 
 
 def test_one_that_is_cancelled_while_it_is_prepared_is_closed(
@@ -202,7 +201,7 @@ def test_one_that_is_cancelled_while_it_is_prepared_is_closed(
         in_background, client, "gone", task="spell", model=MODEL, words=words, prepare_cue=path
     )
     assert client.post("/v1/requests/gone/cancel").status_code == 200
-    assert refusal(asked.result(30)) == (499, "cancelled")
+    assert refusal(asked.result(120)) == (499, "cancelled")
     Path(path).touch()
 
 
@@ -216,7 +215,7 @@ def test_parts_come_in_order_and_complete(client: httpx.Client, in_background: B
         return end.name, sent(told), wanted
 
     for asked in [in_background(streamed, name) for name in "abcd"]:
-        end, parts, wanted = asked.result(30)
+        end, parts, wanted = asked.result(120)
         assert end == "result"
         assert parts == wanted.encode() + b" " + END
 

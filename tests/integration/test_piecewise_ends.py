@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -26,10 +27,16 @@ MOST_WAITING = 6
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def load_cue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where there must be something for the load of `unloadable` to fail."""
+    return tmp_path_factory.mktemp("cues") / "unloadable"
+
+
+@pytest.fixture(scope="module")
+def server(load_cue: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("models")
     pieces_checkpoint(folder / MODEL)
-    pieces_checkpoint(folder / "unloadable", load_error=True, load_s=0.5)
+    pieces_checkpoint(folder / "unloadable", load_error=True, load_cue=str(load_cue))
     data_dir = tmp_path_factory.mktemp("server") / "data"
     settings = {"ONEBOX_MAX_QUEUE_PER_MODEL": str(MOST_WAITING)}
     with running_server(data_dir, folder, **PLUGINS, **settings) as running:
@@ -75,9 +82,9 @@ def test_a_word_that_does_harm_ends_its_own_request_alone(
     if word not in ("refuse", "buggy"):
         wait_for(lambda: client.get("/v1/status").json()["running"]["count"] == MOST_OPEN)
     Path(path).touch()
-    end = harmful.result(30)
+    end = harmful.result(120)
     assert (end.status, end.code) == (status, code)
-    assert [output(answer.result(30))["text"] for answer in good] == ["GOOD GOOD GOOD"] * 3
+    assert [output(answer.result(120))["text"] for answer in good] == ["GOOD GOOD GOOD"] * 3
 
 
 def test_input_that_turns_out_to_be_damaged_ends_the_request(
@@ -88,7 +95,7 @@ def test_input_that_turns_out_to_be_damaged_ends_the_request(
     asked = in_background(plain_end, client, "spell", model=MODEL, cue=path, **body)
     wait_for(lambda: [r["step"] for r in running_requests(client).values()] == [1])
     Path(path).touch()
-    assert asked.result(30).code == "invalid_value"
+    assert asked.result(120).code == "invalid_value"
 
 
 def test_a_part_that_cannot_be_encoded_ends_the_request_and_its_computation(
@@ -128,7 +135,7 @@ def test_requests_that_wait_for_their_first_word_count_as_waiting(
     status = client.get("/v1/status").json()
     assert (status["running"]["count"], status["queue"]["waiting"]) == (6, 6)
     Path(path).touch()
-    assert [answer.result(30).status_code for answer in waiting] == [200] * 6
+    assert [answer.result(120).status_code for answer in waiting] == [200] * 6
 
 
 def test_one_that_has_begun_runs_also_while_it_waits_for_words(
@@ -140,12 +147,14 @@ def test_one_that_has_begun_runs_also_while_it_waits_for_words(
     )
     status = client.get("/v1/status").json()
     assert (status["running"]["count"], status["queue"]["waiting"]) == (1, 0)
+    # That it has the device is told before its first step is.
+    wait_for(lambda: running_requests(client)["begun"]["step"] == 1)
     told = running_requests(client)["begun"]
     assert (told["state"], told["step"], told["steps"]) == ("running", 1, 4)
     # Who waits keeps no model in memory; what a worker tells may be a heartbeat old.
     wait_for(lambda: leases(client) == [0])
     Path(path).touch()
-    assert asked.result(30).status_code == 200
+    assert asked.result(120).status_code == 200
 
 
 def leases(client: httpx.Client) -> list[int]:
@@ -179,22 +188,18 @@ def test_a_model_is_loaded_by_request_while_all_places_are_taken(
     with server.client(ADMIN_KEY) as admin:
         assert load(admin, MODEL).status_code == 200
     Path(path).touch()
-    assert [answer.result(30).status_code for answer in waiting] == [200] * 5
+    assert [answer.result(120).status_code for answer in waiting] == [200] * 5
 
 
 def test_a_load_that_fails_ends_all_that_wait_for_it(
-    client: httpx.Client, in_background: Background
+    client: httpx.Client, in_background: Background, load_cue: Path
 ) -> None:
-    first = ask_and_wait(
-        in_background,
-        client,
-        "first",
-        task="spell",
-        state="loading",
-        model="unloadable",
-        words=["a"],
-    )
-    asked = [first, *(in_background(spell, client, "unloadable", "a") for _ in range(2))]
-    answers = [answer.result(30) for answer in asked]
+    fields: dict[str, Any] = {"task": "spell", "model": "unloadable", "words": ["a"]}
+    asked = [
+        ask_and_wait(in_background, client, f"waits-{number}", state="loading", **fields)
+        for number in range(3)
+    ]
+    load_cue.touch()
+    answers = [answer.result(120) for answer in asked]
     assert [refusal(answer) for answer in answers] == [(500, "inference_failed")] * 3
     assert not any("secret" in answer.text for answer in answers)

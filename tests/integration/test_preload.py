@@ -23,7 +23,7 @@ def loaded(client: httpx.Client) -> set[str]:
 def test_ready_waits_for_what_is_preloaded_and_names_what_is_missing(tmp_path: Path) -> None:
     models = tmp_path / "models"
     dummy_checkpoint(models / "quick")
-    dummy_checkpoint(models / "slow", load_s=1.0)
+    dummy_checkpoint(models / "slow", load_cue=str(tmp_path / "cue"))
     dummy_checkpoint(models / "other", other_contents=True)
     settings = {**PLUGINS, "ONEBOX_PRELOAD": f"quick,slow,{LATE}", "MODEL_SCAN_INTERVAL": "1"}
     with (
@@ -34,6 +34,7 @@ def test_ready_waits_for_what_is_preloaded_and_names_what_is_missing(tmp_path: P
         assert unready_reasons(client)
         wait_for(lambda: "slow is not loaded yet" in unready_reasons(client), READY_WITHIN_S)
         # The two that are there come in either order; the third has no files yet.
+        (tmp_path / "cue").touch()
         wait_for(lambda: len(unready_reasons(client).splitlines()) == 1)
         assert unready_reasons(client).startswith(f"{LATE} is not loaded yet: ")
         assert loaded(client) == {"quick", "slow"}

@@ -92,7 +92,7 @@ def test_a_stream_whose_client_leaves_is_stored_as_cancelled(chat: httpx.Client)
         pass
     wait_until_idle(chat)
     wait_for(lambda: chat.get(f"{PATH}/{response_id}").status_code == 200)
-    stored = fetch(chat, response_id)
+    stored = wait_until(chat, response_id, *ENDED)
     assert stored["status"] == "cancelled"
     assert said(stored)
     assert stored["output"][0]["status"] == "incomplete"
@@ -117,7 +117,8 @@ class Writer:
             self.answered.append(answer.json())
 
 
-def answered_until_killed(server: Server, client: httpx.Client) -> list[dict[str, Any]]:
+def answered_until_killed(server: Server, client: httpx.Client) -> tuple[list[dict[str, Any]], str]:
+    """What was answered, and the id of a response that was at work in the background."""
     writers = [Writer(client, number) for number in range(WRITERS)]
     with ThreadPoolExecutor(WRITERS) as pool:
         running = [pool.submit(writer.write) for writer in writers]
@@ -127,11 +128,13 @@ def answered_until_killed(server: Server, client: httpx.Client) -> list[dict[str
 
         try:
             wait_for(lambda: enough() or any(one.done() for one in running))
+            lost = begin(client, endless())
+            wait_until(client, lost, "in_progress")
         finally:
             server.process.kill()
         for one in running:
             one.result()
-    return [answer for writer in writers for answer in writer.answered]
+    return [answer for writer in writers for answer in writer.answered], lost
 
 
 @pytest.fixture(scope="module")
@@ -153,9 +156,7 @@ def test_what_was_answered_outlives_the_end_of_the_server_and_its_violent_end(
         failed = fetch(client, interrupted)
         assert (failed["status"], failed["error"]["code"]) == ("failed", "server_error")
         second = create(client, input="Two", previous_response_id=first["id"])
-        lost = begin(client, endless())
-        wait_until(client, lost, "in_progress")
-        answered = answered_until_killed(server, client)
+        answered, lost = answered_until_killed(server, client)
     assert len(answered) >= ANSWERED_BEFORE_THE_END
     with running_server(data_dir, talkers, **ONE_THREAD) as server, server.client() as client:
         for told in answered:

@@ -190,7 +190,7 @@ def test_one_seed_is_one_sound_alone_and_in_a_crowd(
         in_background(speech, client, TEXT, response_format="pcm", seed=seed)
         for seed in (*range(100, 100 + CROWD), 7)
     ]
-    sounds = [asked.result(60) for asked in crowd]
+    sounds = [asked.result(120) for asked in crowd]
     assert sounds[-1] == alone
     assert len(set(sounds)) == CROWD + 1
 

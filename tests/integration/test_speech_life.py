@@ -24,7 +24,7 @@ from tests.support.ends import wait_until_ready
 from tests.support.server import ADMIN_KEY, Server, running_server, wait_for
 from tests.support.speaking import SPEECH, speech, speech_body
 from tests.support.talking import ONE_THREAD
-from tests.support.voice_plugin import SENTENCE_S, gated_voice, let_go, spoken
+from tests.support.voice_plugin import SENTENCE_S, gated_voice, let_go, spoken, waits
 
 GATES = ("order", "left", "fair", "killed", "unloaded", "slow")
 CROWD = 19
@@ -71,6 +71,12 @@ def waiting(first: str = "This sentence comes first.") -> str:
     return " ".join([first, "wait here, I said, for the others.", *SENTENCES])
 
 
+def depth(client: httpx.Client) -> float:
+    """How many wait at the worker."""
+    lines = client.get("/metrics").text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.startswith("onebox_queue_depth{"))
+
+
 def test_the_first_sentence_is_heard_before_the_second_is_computed(
     client: httpx.Client, gates: Path
 ) -> None:
@@ -88,13 +94,17 @@ def test_the_first_sentence_is_heard_before_the_second_is_computed(
     assert len(whole) / 48_000 == pytest.approx(11 * SENTENCE_S + pauses_s, abs=0.01)
 
 
-def test_nothing_runs_on_for_a_client_that_left(client: httpx.Client, gates: Path) -> None:
+def test_nothing_runs_on_for_a_client_that_left(
+    client: httpx.Client, chief: httpx.Client, gates: Path
+) -> None:
     folder = gates / "left"
     with heard(client, "left", "left", waiting()) as answer:
         parts = answer.iter_raw()
         next(parts)
         wait_for(lambda: len(spoken(folder)) == 1 and "left" in running_requests(client))
     wait_for(lambda: "left" not in running_requests(client))
+    # The worker answers this only once it has heard all that it was told before.
+    assert unload(chief, "tiny").status_code == 200
     let_go(folder)
     # What is asked afterwards is spoken, and of what was asked before it at most the sentence that
     # was being spoken.
@@ -109,16 +119,17 @@ def test_twenty_have_their_turn_while_a_long_text_is_spoken(
 ) -> None:
     folder = gates / "fair"
     long = in_background(speech, client, waiting(), model="fair", response_format="pcm")
-    wait_for(lambda: len(spoken(folder)) == 1)
+    wait_for(lambda: waits(folder))
     crowd = []
     for number in range(CROWD):
         body = speech_body(f"Short one {'abcdefghijklmnopqrstuvwxyz'[number]}.", model="fair")
         name = f"short-{number}"
         crowd.append(in_background(client.post, SPEECH, json=body, headers={"X-Request-ID": name}))
-    wait_for(lambda: sum(name.startswith("short") for name in running_requests(client)) == CROWD)
+    # All of them are in the queue of the worker's engine.
+    wait_for(lambda: depth(client) == CROWD)
     let_go(folder)
-    assert all(asked.result(60).status_code == 200 for asked in crowd)
-    assert long.result(60)
+    assert all(asked.result(120).status_code == 200 for asked in crowd)
+    assert long.result(120)
     order = [line.split()[0] for line in spoken(folder)]
     assert order.count("Short") == CROWD
     # The long text's last sentences come after every short one.

@@ -21,7 +21,7 @@ from tests.support.listening import (
     post,
     speech_file,
 )
-from tests.support.server import Server, running_server, wait_for
+from tests.support.server import Server, has_ended, running_server, wait_for
 from tests.support.talking import ONE_THREAD, wait_until_idle
 from tests.support.tiny_listener import listening_model
 
@@ -100,7 +100,7 @@ def test_a_cancel_and_a_time_limit(
     asked = in_background(post, client, long_file, headers=named)
     wait_for_state(client, "mine", "running")
     assert client.post("/v1/requests/mine/cancel").json()["status"] == "cancelling"
-    assert end_of(asked.result(60)).code == "cancelled"
+    assert end_of(asked.result(120)).code == "cancelled"
     assert end_of(post(client, long_file, timeout_s=0.5)).code == "deadline_exceeded"
 
 
@@ -113,10 +113,9 @@ def test_a_worker_that_dies_is_a_503_and_takes_its_decoders_with_it(
     old = decoders(server)
     assert old
     server.worker().kill()
-    end = end_of(asked.result(60))
+    end = end_of(asked.result(120))
     assert (end.status, end.code) == (503, "worker_lost")
-    psutil.wait_procs(old, 30)
-    assert not any(process.is_running() for process in old)
+    wait_for(lambda: all(map(has_ended, old)))
 
 
 def test_a_decoder_that_is_killed_fails_its_own_request_alone(
@@ -126,8 +125,9 @@ def test_a_decoder_that_is_killed_fails_its_own_request_alone(
     asked = in_background(post, client, long_file, headers=named)
     wait_for_state(client, "mine", "running")
     for process in decoders(server):
-        process.kill()
-    end = end_of(asked.result(60))
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    end = end_of(asked.result(120))
     assert end.status == 500
     assert "decoder was stopped" in end.message
 
@@ -146,6 +146,5 @@ def test_the_end_of_the_server_leaves_no_process(
         assert decoders(ending)
         assert ending.stop() == 0
         with contextlib.suppress(httpx.TransportError):
-            assert asked.result(60).status_code == 503
-    psutil.wait_procs(children, 30)
-    assert not any(process.is_running() for process in children)
+            assert asked.result(120).status_code == 503
+    wait_for(lambda: all(map(has_ended, children)))

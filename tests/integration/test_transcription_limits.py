@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import threading
 from collections.abc import Iterator
@@ -95,7 +96,8 @@ def test_days_of_silence_in_a_small_file_do_not_make_the_server_grow(
     assert "270" not in answers[0].text or answers[0].json()["error"]["details"]["seconds"] > 9e5
     # The upload itself lies in each of the processes for a while. Decoded it is 31 GB.
     assert peak - before < 400 * MIB
-    assert taken(server) - before < 150 * MIB
+    # One decoder ends while the next comes up.
+    wait_for(lambda: taken(server) - before < 150 * MIB)
 
 
 def taken(server: Server) -> int:
@@ -158,7 +160,9 @@ def upload(server: Server, body: bytes, **headers: str) -> int:
     connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=60)
     given = {"Authorization": f"Bearer {API_KEY}", "Content-Type": FORM, **headers}
     try:
-        connection.request("POST", TRANSCRIPTIONS, body, given)
+        # It may be answered and closed before all of it was sent.
+        with contextlib.suppress(ConnectionError):
+            connection.request("POST", TRANSCRIPTIONS, body, given)
         return connection.getresponse().status
     finally:
         connection.close()

@@ -294,4 +294,4 @@ def test_a_key_gets_no_fallback_that_it_may_not_use(near):
 
 def test_the_key_is_nowhere(near, here):
     told = [here.get(path).text for path in ("/v1/models", "/v1/status", "/metrics", "/v1/jobs")]
-    assert KEY not in "".join([*near.lines, *told])
+    assert KEY not in "".join([*near.log(), *told])

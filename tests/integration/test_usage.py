@@ -107,7 +107,7 @@ def cancelled(client: httpx.Client) -> None:
     thread.start()
     wait_for(lambda: is_running(client))
     answered(client.post("/v1/requests/slow/cancel"))
-    thread.join(30)
+    thread.join(120)
     assert found == [499]
 
 
@@ -123,7 +123,7 @@ def left(client: httpx.Client) -> None:
 
 def is_running(client: httpx.Client) -> bool:
     with httpx.Client(
-        base_url=client.base_url, headers={"Authorization": f"Bearer {ADMIN_KEY}"}
+        base_url=client.base_url, headers={"Authorization": f"Bearer {ADMIN_KEY}"}, timeout=120
     ) as admin:
         running = answered(admin.get("/v1/status"))["running"]
     return any(request["state"] == "running" for request in running["requests"])

@@ -184,7 +184,7 @@ def test_a_tokenizer_is_loaded_once_however_many_ask():
 
     def load(entry: Entry) -> TextTokenizer:
         loads.append(entry.key)
-        gate.wait(10)
+        gate.wait(60)
         return made
 
     made = text_tokenizer(byte_level())

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 
 from tests.support.pictures import pixels
+from tests.support.server import wait_for
 
 TASK = "/v1/tasks/text-to-image"
 SMALL = {"prompt": "a red circle", "seed": 3, "steps": 2, "width": 64, "height": 64}
@@ -19,7 +20,22 @@ def asked(client: httpx.Client, model: str, **fields: Any) -> httpx.Response:
 
 def drawn(client: httpx.Client, model: str, **fields: Any) -> bytes:
     """The pixels of one picture."""
-    answer = asked(client, model, **fields)
+    return pixels_of(asked(client, model, **fields))
+
+
+def drawn_soon(client: httpx.Client, model: str, **fields: Any) -> bytes:
+    """The pixels of the first picture that there is. While one of its files is written there is no
+    model.
+    """
+
+    def found() -> httpx.Response | None:
+        answer = asked(client, model, **fields)
+        return answer if answer.status_code == 200 else None
+
+    return pixels_of(wait_for(found))
+
+
+def pixels_of(answer: httpx.Response) -> bytes:
     assert answer.status_code == 200, answer.text
     (output,) = answer.json()["outputs"]
     return bytes(pixels(output["b64_json"]).tobytes())

@@ -9,11 +9,11 @@ import itertools
 import json
 import socket
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PrivateAttr
 
 from onebox.core.contracts import Bundle, Device, Entry, Family, RunContext, Task
 from onebox.core.errors import InvalidInput, ModelBroken
@@ -34,13 +34,21 @@ runs = itertools.count(1)
 def dummy_checkpoint(folder: Path, **config: Any) -> Path:
     """Write a checkpoint for `DummyFamily`, or for the family of another `model_type`.
 
-    `load_s` and `load_error` shape its load, `resident_bytes` is its estimate and `actual_bytes`
-    its size if that is another one; `taken_bytes` it really takes, and with `leaks` never returns.
+    `load_s` and `load_error` shape its load, which ends once there is something at `load_cue`;
+    `resident_bytes` is its estimate and `actual_bytes` its size if that is another one;
+    `taken_bytes` it really takes, and with `leaks` never returns.
     """
     folder.mkdir(parents=True)
     (folder / "model.safetensors").write_bytes(EMPTY_SAFETENSORS)
     (folder / "config.json").write_text(json.dumps({"model_type": "onebox-dummy", **config}))
     return folder
+
+
+def wait_for_cue(path: str | None, meanwhile: Callable[[], None]) -> None:
+    """Until there is something at the path, if one is given."""
+    while path is not None and not Path(path).exists():
+        meanwhile()
+        time.sleep(0.005)
 
 
 class DummyBundle:
@@ -80,6 +88,7 @@ class DummyFamily(Family):
 
     def load(self, entry: Entry, device: Device) -> Bundle:
         time.sleep(entry.facts.get("load_s", 0))
+        wait_for_cue(entry.facts.get("load_cue"), lambda: None)
         if entry.facts.get("load_error"):
             raise ValueError("secret detail of a failed load")
         return DummyBundle(entry.facts)
@@ -122,30 +131,45 @@ class Echo(Task[EchoInput]):
 
 
 class StepsInput(BaseModel):
+    """`cue`: a path; the last step ends once there is something."""
+
     steps: int = 1
     step_s: float = 0.0
     fail: str | None = None
+    cue: str | None = None
+    _came: int = PrivateAttr(0)
 
 
 class Steps(Task[StepsInput]):
-    """Takes as many steps as asked, each as long as asked, then fails if asked."""
+    """Takes as many steps as asked, each as long as asked, then fails if asked. Tells how many
+    steps the others of its worker took from when it came until its own last one.
+    """
 
     name = "steps"
     summary = "Take steps"
     Input = StepsInput
     families = frozenset({"dummy"})
+    taken = 0
+
+    def check(self, request: StepsInput, entry: Entry) -> None:
+        request._came = Steps.taken
 
     def run(self, bundle: Any, request: StepsInput, context: RunContext) -> list[Output]:
-        for step in range(request.steps):
+        others = 0
+        for step in range(1, request.steps + 1):
             time.sleep(request.step_s)
-            context.step(step + 1, request.steps)
+            if step == request.steps:
+                wait_for_cue(request.cue, context.hand_over)
+            Steps.taken += 1
+            others = Steps.taken - request._came - step
+            context.step(step, request.steps)
         if request.fail == "bug":
             raise ValueError("secret detail of a bug")
         if request.fail == "memory":
             raise MemoryError
         if request.fail == "network":
             socket.create_connection(("127.0.0.1", 9), timeout=1)
-        return [Output("json", {"steps": request.steps})]
+        return [Output("json", {"steps": request.steps, "others": others})]
 
 
 class LengthInput(BaseModel):
@@ -184,12 +208,15 @@ class Join(Task[JoinInput]):
 
 
 class TogetherInput(BaseModel):
+    """`cue`: as of `StepsInput`."""
+
     text: str = ""
     shape: int = 0
     items: int = 1
     work_bytes: int = 0
     steps: int = 1
     step_s: float = 0.0
+    cue: str | None = None
 
 
 class Together(Task[TogetherInput]):
@@ -222,6 +249,7 @@ class Together(Task[TogetherInput]):
         for step in range(steps):
             time.sleep(requests[0].step_s)
             context.step(step + 1, steps)
+        wait_for_cue(requests[0].cue, context.hand_over)
         texts = [request.text for request in requests]
         if "poison" in texts:
             raise ValueError("secret detail of a bug")

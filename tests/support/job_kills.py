@@ -104,7 +104,7 @@ class Stream:
             finally:
                 stop.set()
                 for client in clients:
-                    client.result(60)
+                    client.result(120)
 
     def _flow(self, server: Server, stop: threading.Event) -> None:
         with server.client() as client:
@@ -171,7 +171,19 @@ def stored(data_dir: Path, copies: Path) -> Iterator[sqlite3.Connection]:
         yield database
 
 
+@contextlib.contextmanager
+def read_only(data_dir: Path) -> Iterator[sqlite3.Connection]:
+    """The database of a server that runs: a copy could be made in the middle of a write."""
+    place = f"file:{data_dir / 'onebox.db'}?mode=ro"
+    with contextlib.closing(sqlite3.connect(place, uri=True, timeout=60)) as database:
+        yield database
+
+
 def files_of(data_dir: Path) -> dict[str, set[str]]:
     """The files of jobs, by job."""
-    folders = (data_dir / "jobs").iterdir()
-    return {folder.name: {path.name for path in folder.iterdir()} for folder in folders}
+    found: dict[str, set[str]] = {}
+    for folder in (data_dir / "jobs").iterdir():
+        # Folders may be swept while they are looked at.
+        with contextlib.suppress(FileNotFoundError):
+            found[folder.name] = {path.name for path in folder.iterdir()}
+    return found

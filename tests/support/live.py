@@ -15,7 +15,7 @@ from websockets.typing import Subprotocol
 from tests.support.listening import LIVE
 from tests.support.server import API_KEY, Server
 
-PATIENCE_S = 90.0
+PATIENCE_S = 180.0
 # A tenth of a second.
 CHUNK_BYTES = 3200
 
@@ -38,6 +38,9 @@ async def live(
         subprotocols=[Subprotocol(name) for name in subprotocols] or None,
         max_size=None,
         proxy=None,
+        open_timeout=PATIENCE_S,
+        # A server that does not read on answers no pings either.
+        ping_interval=None,
         **more,
     ) as socket:
         yield socket

@@ -27,8 +27,9 @@ MOST_TOGETHER = 4
 LOOK_AGAIN_S = 0.005
 END = b"<end>"
 
-# Numbers the requests of a worker in the order in which they ended.
+# Number the requests of a worker in the order in which they ended, and its words as they came.
 ends = itertools.count(1)
+turns = itertools.count(1)
 
 
 def pieces_checkpoint(folder: Path, **config: Any) -> Path:
@@ -67,7 +68,9 @@ class SpellInput(BaseModel):
 
 
 class Spelling(Piecework):
-    """Tells with which words its own were computed, and by which load of the model."""
+    """Tells with which words its own were computed, and by which load of the model; and how many
+    words of others were, from its first one to its last.
+    """
 
     not_closed: ClassVar[set[Spelling]] = set()
 
@@ -110,12 +113,14 @@ class Spelling(Piecework):
 
     def outputs(self) -> list[Output]:
         results = [self._results[piece] for piece in self._order]
+        numbers = [result["turn"] for result in results] or [1]
         value = {
             "text": " ".join(result["word"] for result in results),
             "with": [result["with"] for result in results],
             "loads": sorted({result["load"] for result in results}),
             "lean": any(result["lean"] for result in results),
             "end": next(ends),
+            "others": max(numbers) - min(numbers) + 1 - len(numbers),
         }
         return [Output("json", value)]
 
@@ -174,7 +179,8 @@ class Spell(PieceTask[SpellInput]):
             raise MemoryError
         if word == "bad":
             return InvalidInput("words: this one is bad", param="words")
-        return {"word": word.upper(), "with": words, "load": bundle.number, "lean": context.lean}
+        told = {"word": word.upper(), "with": words, "load": bundle.number, "lean": context.lean}
+        return {**told, "turn": next(turns)}
 
 
 class Nothing(BaseModel):

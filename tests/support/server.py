@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import subprocess
 import sys
 import threading
@@ -21,7 +22,9 @@ import psutil
 ROOT = Path(__file__).parents[2]
 API_KEY = "test-key-infer"
 ADMIN_KEY = "test-key-admin"
-START_TIMEOUT_S = 180.0
+START_TIMEOUT_S = 300.0
+# Only a test that fails waits so long.
+PATIENCE_S = 120.0
 ADDRESS = re.compile(r"listening on (http://\S+)")
 
 
@@ -57,7 +60,15 @@ class Server:
         workers = [child for child in children if _is_worker(child)]
         return sorted(workers, key=lambda worker: worker.pid)
 
-    def stop(self, timeout_s: float = 30) -> int:
+    def log(self) -> list[str]:
+        """All that was printed until now; the last of it may still be on its way to `lines`."""
+        mark = f"mark-{secrets.token_hex(8)}"
+        with self.client(None) as client:
+            client.get("/no-such-page", headers={"X-Request-ID": mark})
+        wait_for(lambda: any(mark in line for line in list(self.lines)))
+        return list(self.lines)
+
+    def stop(self, timeout_s: float = PATIENCE_S) -> int:
         self.process.terminate()
         return self.process.wait(timeout_s)
 
@@ -121,7 +132,7 @@ def running_server(
         reader.join(5)
 
 
-def wait_for(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
+def wait_for(condition: Callable[[], Any], timeout_s: float = PATIENCE_S) -> Any:
     """Ask until the answer is truthy, and return it. Fails the test after `timeout_s`."""
     deadline = time.monotonic() + timeout_s
     while not (answer := condition()):
@@ -129,6 +140,14 @@ def wait_for(condition: Callable[[], Any], timeout_s: float = 30.0) -> Any:
             raise AssertionError(f"not true within {timeout_s:g} s")
         time.sleep(0.02)
     return answer
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Also one that nobody has asked how it ended."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _is_worker(process: psutil.Process) -> bool:

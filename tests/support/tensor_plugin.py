@@ -7,7 +7,6 @@ Loaded by the server under test through ONEBOX_PLUGINS; made with `tensor_checkp
 from __future__ import annotations
 
 import resource
-import time
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +18,7 @@ from onebox.core.contracts import Bundle, Device, Entry, Family, RunContext, Tas
 from onebox.core.on_disk import Match, OnDisk
 from onebox.core.plugins import FAMILIES, TASKS
 from onebox.core.results import Output
-from tests.support.dummy_plugin import dummy_checkpoint
+from tests.support.dummy_plugin import dummy_checkpoint, wait_for_cue
 
 TENSORS = "onebox-tensors"
 GIB = 1024**3
@@ -27,9 +26,9 @@ GIB = 1024**3
 ROOM_BYTES = 4 * GIB
 
 
-def tensor_checkpoint(folder: Path, weights_bytes: int, *, load_s: float = 0) -> Path:
+def tensor_checkpoint(folder: Path, weights_bytes: int, **config: Any) -> Path:
     """Its estimate tells of next to nothing, so that only torch can find out."""
-    return dummy_checkpoint(folder, model_type=TENSORS, weights_bytes=weights_bytes, load_s=load_s)
+    return dummy_checkpoint(folder, model_type=TENSORS, weights_bytes=weights_bytes, **config)
 
 
 class TensorBundle:
@@ -57,7 +56,7 @@ class TensorFamily(Family):
         return TensorBundle.size_bytes
 
     def load(self, entry: Entry, device: Device) -> Bundle:
-        time.sleep(entry.facts["load_s"])
+        wait_for_cue(entry.facts.get("load_cue"), lambda: None)
         return TensorBundle(_tensor(entry.facts["weights_bytes"]))
 
     def warm_up(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import httpx
 
 from tests.families import tiny_encoders, tiny_models, tiny_voices
 from tests.families.tiny_language_models import language_model
+from tests.support.ports import free_port
 from tests.support.server import (
     ADMIN_KEY,
     API_KEY,
@@ -132,9 +132,3 @@ def make_models(folder: Path) -> None:
     tiny_models.stable_diffusion(folder / "sd")
     tiny_voices.vits(folder / "voice")
     listening_model(folder / "ears")
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])

@@ -1,7 +1,8 @@
 """A voice without weights, which says what it has spoken and waits where it is told to.
 
 Loaded by the server under test through ONEBOX_PLUGINS. A sentence that begins with "wait" is spoken
-once the file `go` is in the checkpoint's folder; each one that is spoken is a line in `spoken`.
+once the file `go` is in the checkpoint's folder, and puts `waits` there meanwhile; each one that is
+spoken is a line in `spoken`.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ def spoken(folder: Path) -> list[str]:
     return (folder / "spoken").read_text().splitlines()
 
 
+def waits(folder: Path) -> bool:
+    return (folder / "waits").exists()
+
+
 def let_go(folder: Path) -> None:
     (folder / "go").touch()
 
@@ -52,6 +57,7 @@ class GatedVoice:
             context.hand_over()
             while sentence.text.startswith("wait") and not (self._folder / "go").exists():
                 context.hand_over()
+                (self._folder / "waits").touch()
                 time.sleep(0.01)
             with (self._folder / "spoken").open("a") as file:
                 file.write(f"{sentence.text}\n")

@@ -14,7 +14,7 @@ from onebox.core.errors import AppError, ShuttingDown
 from onebox.engines.gate import Gate
 from onebox.engines.work import Engine, Work
 
-BOUND_S = 10
+BOUND_S = 60
 LARGE = 10**9
 
 

@@ -148,7 +148,7 @@ def test_the_child_ends_with_a_parent_that_is_killed():
         assert parent.stdout is not None
         child = psutil.Process(int(parent.stdout.readline()))
         parent.kill()
-    gone, _ = psutil.wait_procs([child], timeout=10)
+    gone, _ = psutil.wait_procs([child], timeout=60)
     assert gone == [child]
 
 

@@ -69,7 +69,7 @@ class Books:
         self.totals = Totals(self.clock)
         self.credits = Credits(used, clock=self.clock)
         charged = Prices(prices or {})
-        self.holds = Holds(self.ticks, charged.first)
+        self.holds = Holds(self.ticks, charged.priced)
         counters = Counters(self.totals, self.credits, self.holds)
         self.ledger = Ledger(
             used,
@@ -133,7 +133,7 @@ def broken() -> OperationalError:
 
 def in_loop(scene: Any) -> Any:
     async def bounded() -> Any:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             return await scene
 
     return asyncio.run(bounded())

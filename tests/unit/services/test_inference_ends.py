@@ -121,7 +121,7 @@ class TestFiles:
         write = kitchen.client.spool.put
 
         def put_slowly(data: bytes) -> str:
-            may_write.wait(10)
+            may_write.wait(60)
             return write(data)
 
         kitchen.client.spool.put = put_slowly
@@ -158,7 +158,7 @@ class TestFiles:
 
         def take_slowly(spool_id: str) -> bytes:
             reads.set()
-            may_read.wait(10)
+            may_read.wait(60)
             return read(spool_id)
 
         put = kitchen.client.spool.put

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from onebox.core.errors import ModelNotFound, WorkerUnready
 from onebox.services.preload import Preloader
 
-BOUND_S = 30
+BOUND_S = 120
 
 
 class Server:

@@ -17,6 +17,7 @@ from onebox.runtime.wire import (
     Cancel,
     Event,
     Failed,
+    Heartbeat,
     Load,
     Loading,
     Result,
@@ -42,17 +43,22 @@ class FakeSizing:
 
 
 class AnsweringClient(NotingClient):
-    """Answers each Load and Unload with `script`, where the id is filled in, and tells `holds`."""
+    """Answers each Load and Unload with `script`, where the id is filled in, and tells `holds`; and
+    at once `then`, if there is one.
+    """
 
     def __init__(self, folder: Path, index: int = 0) -> None:
         super().__init__(folder, index)
         self.script: list[Event] = [Result("")]
         self.holds: WorkerStats = stats()
+        self.then: Heartbeat | None = None
 
     def _send(self, frame: ToWorker) -> None:
         super()._send(frame)
         if isinstance(frame, Stats):
             self._answer_soon(Result(frame.id, stats=self.holds))
+            if self.then is not None:
+                asyncio.get_running_loop().call_soon(self._dispatch, self.then)
         elif isinstance(frame, Load | Unload):
             for event in self.script:
                 self._answer_soon(msgspec.structs.replace(event, id=frame.id))
@@ -114,6 +120,12 @@ class TestLoad:
         assert house.pool.needed == [480]
         assert house.client.last_stats == house.client.holds
         assert house.client.pending == 0
+
+    def test_what_the_worker_has_told_since_is_not_overwritten(self, house):
+        newer = Heartbeat(stats(bundle("a"), bundle("b")))
+        house.client.holds, house.client.then = stats(bundle("a")), newer
+        run(house.load())
+        assert house.client.last_stats == newer.stats
 
     def test_the_measured_size_is_remembered(self, house):
         house.client.script = [Loading("", 0.5), Loading("", 1.0, 470), Result("")]

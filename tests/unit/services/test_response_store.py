@@ -153,6 +153,17 @@ def test_what_was_unfinished_when_the_server_ended_has_failed(store):
     assert get(store, "c") == response("c")
 
 
+def test_what_another_server_of_the_database_still_writes_goes_on(database, store, clock):
+    bounds = {"ttl_days": 30, "max_bytes": 10**9, "clock": clock}
+    mine, others = (ResponseStore(database, **bounds, owner=name) for name in "ab")
+    put(store, response("old", status="queued"))
+    put(mine, response("mine", status="in_progress"))
+    put(others, response("theirs", status="in_progress"))
+    mine.recover()
+    found = [get(store, name).status for name in ("old", "mine", "theirs")]
+    assert found == ["failed", "failed", "in_progress"]
+
+
 def test_old_ones_are_forgotten(store, clock):
     put(store, response("a"))
     clock.now += 30 * DAY_S + 1
