@@ -103,7 +103,7 @@ def has_nvenc() -> bool:
     try:
         _file("mp4", NVENC, Output("video", Clip([black], 1.0)), QUALITY)
     except FFmpegError as error:
-        log.info("no_nvenc", reason=type(error).__name__)
+        log.debug("no_nvenc", reason=type(error).__name__)
         return False
     return True
 
