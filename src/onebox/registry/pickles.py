@@ -23,7 +23,7 @@ _LIBRARY_NAME = re.compile(
     r"(?P<shard>-\d{5}-of-\d{5})?\.bin"
 )
 _INDEX_NAME = re.compile(
-    r"(diffusion_)?pytorch_model(\.[a-z0-9_]+)?\.bin\.index(\.[a-z0-9_]+)?\.json"
+    r"(?P<diffusion>diffusion_)?pytorch_model(\.[a-z0-9_]+)?\.bin\.index(\.[a-z0-9_]+)?\.json"
 )
 _INDEX = ".safetensors.index.json"
 
@@ -59,6 +59,16 @@ def targets(files: Collection[str], *, is_folder: bool) -> dict[str, str]:
 def is_index(path: str) -> bool:
     """Whether it lists the shards of pickled weights."""
     return _INDEX_NAME.fullmatch(posixpath.basename(path)) is not None
+
+
+def is_replaced(path: str, files: Collection[str]) -> bool:
+    """Whether it lists shards of pickled weights in whose place there are safetensors."""
+    folder, name = posixpath.split(path)
+    match = _INDEX_NAME.fullmatch(name)
+    if match is None:
+        return False
+    stem = "diffusion_pytorch_model" if match["diffusion"] else "model"
+    return _is_there(posixpath.join(folder, stem), files)
 
 
 def index_for(target: str) -> str | None:

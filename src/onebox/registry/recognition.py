@@ -13,7 +13,7 @@ import structlog
 
 from onebox.core.contracts import Family
 from onebox.core.errors import ModelBroken
-from onebox.registry import layout
+from onebox.registry import layout, pickles
 from onebox.registry.on_disk import CheckpointOnDisk
 
 _log = structlog.get_logger(__name__)
@@ -96,16 +96,21 @@ def _sources(module_name: str) -> Iterable[Path]:
 
 
 def _check_files(on_disk: CheckpointOnDisk) -> None:
-    """Raises ModelBroken for a weight file that cannot be what its name says."""
+    """Raises ModelBroken for a weight file that cannot be what its name says.
+
+    Of pickles those that would be converted: published folders have weights of other programs
+    beside them under the same extensions.
+    """
+    converted = pickles.targets(on_disk.files, is_folder=on_disk.is_folder)
     for relative in on_disk.files:
         kind = layout.extension(relative)
         if kind == ".safetensors":
             on_disk.tensors(relative)
         elif kind == ".gguf" and on_disk.read_start(relative, 4) != _GGUF:
             raise ModelBroken(f"{relative}: does not begin like a GGUF file")
-        elif kind in layout.PICKLES:
+        elif relative in converted:
             _check_pickle(relative, on_disk.read_start(relative, 4))
-        elif relative.endswith(".index.json"):
+        elif relative.endswith(".index.json") and not pickles.is_replaced(relative, on_disk.files):
             _check_shards(relative, on_disk)
 
 

@@ -105,6 +105,42 @@ def test_a_missing_shard_is_broken(folder: Path) -> None:
     assert look(model).reason is None
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["openvino/openvino_model.bin", "original/consolidated.00.pth", "pytorch_model.bin", "rng.pt"],
+)
+def test_weights_of_other_programs_beside_those_that_are_loaded_do_not_matter(
+    folder: Path, name: str
+) -> None:
+    model = folder / "lm"
+    put(model / "config.json", "{}")
+    put(model / "model.safetensors", weights())
+    put(model / name, b"anything else")
+    assert look(model).reason is None
+
+
+def test_pickles_that_would_be_converted_are_looked_at(folder: Path) -> None:
+    model = folder / "lm"
+    put(model / "config.json", "{}")
+    put(model / "pytorch_model.bin", b"anything else")
+    assert "pytorch_model.bin: does not begin like" in (look(model).reason or "")
+
+
+@pytest.mark.parametrize("pickled", ["", "diffusion_"])
+def test_a_list_of_pickled_shards_counts_only_without_safetensors_in_its_place(
+    folder: Path, pickled: str
+) -> None:
+    model = folder / "lm"
+    put(model / "config.json", "{}")
+    shard = f"{pickled}pytorch_model-00001-of-00001.bin"
+    index = json.dumps({"weight_map": {"a": shard}})
+    put(model / "unet" / f"{pickled}pytorch_model.bin.index.json", index)
+    assert f"names {shard}, which is missing" in (look(model).reason or "")
+    name = "diffusion_pytorch_model" if pickled else "model"
+    put(model / "unet" / f"{name}.safetensors", weights())
+    assert look(model).reason is None
+
+
 def test_an_unreadable_file_may_become_readable(folder: Path) -> None:
     disk = Disk()
     disk.unreadable.add("a.safetensors")
