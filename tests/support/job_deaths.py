@@ -9,21 +9,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
-import random
-import signal
-import sys
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
-
-from sqlalchemy import Engine, event
 
 from onebox.core.results import Artifact
 from onebox.services.database import Database, sqlite_url
 from onebox.services.jobs.artifacts import ArtifactFiles
 from onebox.services.jobs.job import Job, NewJob
 from onebox.services.jobs.store import JobStore
+from tests.support.deaths import Tick, die_one_by_one
 
 TOLD = "told"
 # A child dies at one of its first so many steps that reach for the disk, or at some moment.
@@ -58,47 +52,15 @@ async def carry_out(store: JobStore, files: ArtifactFiles, job: Job) -> Job | No
 
 
 def main() -> None:
-    folder, seed, deaths = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-    chance = random.Random(seed)
     os.fsync = lambda descriptor: None
-    event.listen(Engine, "checkout", _hurry)
-    for number in range(deaths):
-        at_step, after_s = chance.randrange(1, STEPS), chance.uniform(0.01, LONGEST_S)
-        child = os.fork()
-        if child == 0:
-            die = partial(_die_after, after_s) if number % 2 else partial(_die_at, at_step)
-            asyncio.run(_live(folder, number, die))
-            os._exit(3)
-        _, status = os.waitpid(child, 0)
-        if not os.WIFSIGNALED(status):
-            raise SystemExit(f"child {number} ended by itself: {status}")
+    die_one_by_one(_live, steps=STEPS, longest_s=LONGEST_S, watch=_watch_files)
 
 
-def _die_after(seconds: float) -> None:
-    """By a signal that nothing of Python sees."""
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-
-
-def _die_at(step: int) -> None:
-    """Before or after something reaches for the disk."""
-    left = [step]
-
-    def tick(*_: Any) -> None:
-        left[0] -= 1
-        if left[0] == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
-
+def _watch_files(tick: Tick) -> None:
+    """Before or after a file reaches the disk."""
     replace = Path.replace
-    event.listen(Engine, "commit", tick)
-    event.listen(Engine, "checkin", tick)
     os.fsync = tick
     Path.replace = lambda old, new: (tick(), replace(old, new), tick())
-
-
-def _hurry(connection: Any, *_: Any) -> None:
-    # What is written outlives the process without it; only the machine would take it along.
-    connection.execute("PRAGMA synchronous=OFF")
 
 
 async def _live(folder: Path, number: int, die: Callable[[], None]) -> None:
