@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import queue
 import socket
-import threading
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
 from typing import Any
 
+from tests.support.loopback import Loopback
 from tests.support.ports import free_port
 from tests.support.receiver import WAIT_S, Received
 
@@ -56,7 +55,7 @@ def moved(to: str) -> Reply:
     return Reply(307, headers={"Location": to})
 
 
-class Backend:
+class Backend(Loopback):
     """Answers each request with the next of `script`; then with what is `at` its path, or `usual`.
 
     While `open` is clear, replies that wait for it do.
@@ -66,7 +65,6 @@ class Backend:
         self.usual = usual
         self.script: deque[Reply] = deque()
         self.at: dict[str, Reply] = {}
-        self.open = threading.Event()
         self.received: list[Received] = []
         self._arrived: queue.Queue[Received] = queue.Queue()
         backend = self
@@ -98,12 +96,7 @@ class Backend:
             def handle_error(self, *_: object) -> None:
                 """Whoever asked has left."""
 
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-
-    @property
-    def port(self) -> int:
-        return self._server.server_address[1]
+        super().__init__(Server(("127.0.0.1", 0), Handler))
 
     def url(self, path: str = "/verify") -> str:
         return f"http://127.0.0.1:{self.port}{path}"
@@ -132,21 +125,6 @@ class Backend:
         except OSError:
             # Whoever asked has left.
             handler.close_connection = True
-
-    def __enter__(self) -> Backend:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.open.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
 
 def _send(handler: BaseHTTPRequestHandler, reply: Reply) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import queue
-import threading
 from collections import deque
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
+
+from tests.support.loopback import Loopback
 
 NAME = "hooks.test"
 # Only a test that would hang waits so long.
@@ -22,7 +22,7 @@ class Received:
     method: str = "POST"
 
 
-class Receiver:
+class Receiver(Loopback):
     """Answers each request with the next of `answers`, a status and headers; then with 204.
 
     While `open` is clear they wait for their answer.
@@ -30,8 +30,6 @@ class Receiver:
 
     def __init__(self) -> None:
         self.answers: deque[tuple[int, dict[str, str]]] = deque()
-        self.open = threading.Event()
-        self.open.set()
         self._received: queue.Queue[Received] = queue.Queue()
         receiver = self
 
@@ -51,12 +49,8 @@ class Receiver:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
-
-    @property
-    def port(self) -> int:
-        return self._server.server_address[1]
+        super().__init__(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        self.open.set()
 
     def url(self, path: str = "/hook", *, name: str = NAME) -> str:
         return f"http://{name}:{self.port}{path}"
@@ -67,18 +61,3 @@ class Receiver:
 
     def has_more(self) -> bool:
         return not self._received.empty()
-
-    def __enter__(self) -> Receiver:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.open.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
