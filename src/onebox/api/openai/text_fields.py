@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from onebox.api.options import RequestOptions
 from onebox.core.errors import InvalidInput
+from onebox.core.sampling_fields import SAMPLING
 from onebox.language.sampling import (
     MAX_BIASES,
     MAX_CHOICES,
@@ -16,23 +17,6 @@ from onebox.language.sampling import (
     MIN_REPETITION_PENALTY,
     Bias,
     Stop,
-)
-
-# Fields that a text task takes under the same name.
-PASSED = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "frequency_penalty",
-    "presence_penalty",
-    "repetition_penalty",
-    "logit_bias",
-    "seed",
-    "stop",
-    "n",
-    "ignore_eos",
-    "deterministic",
 )
 
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
@@ -87,7 +71,7 @@ class TextFields(RequestOptions):
 
 def sampling_of(body: TextFields) -> dict[str, Any]:
     """What the body says of how the text is continued, as fields of a task's input."""
-    return {name: value for name in PASSED if (value := getattr(body, name)) is not None}
+    return {name: value for name in SAMPLING if (value := getattr(body, name)) is not None}
 
 
 def refuse_fields(body: TextFields, names: Iterable[str]) -> None:

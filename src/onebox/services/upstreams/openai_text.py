@@ -9,27 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from onebox.core.results import Artifact
+from onebox.core.sampling_fields import SAMPLING
 from onebox.services.upstreams.adapter import Ask, renamed
 from onebox.services.upstreams.connection import Call, Connection
 from onebox.services.upstreams.failures import broken_off
 from onebox.services.upstreams.pictures import data_url
 from onebox.services.upstreams.text import TextAnswer
 
-SAMPLING = (
-    "temperature",
-    "top_p",
-    "top_k",
-    "min_p",
-    "frequency_penalty",
-    "presence_penalty",
-    "repetition_penalty",
-    "logit_bias",
-    "seed",
-    "stop",
-    "n",
-    "ignore_eos",
-    "deterministic",
-)
 CHAT = (
     *SAMPLING,
     "max_tokens",
