@@ -9,6 +9,9 @@ from typing import Any, Protocol
 
 import msgspec
 
+# An adapter as PEFT saves it: its weights, and their strength beside them.
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+
 
 class TensorInfo(msgspec.Struct, frozen=True):
     """One tensor as a weight file's header describes it.

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from onebox.core.contracts import Bundle, Device, Entry, Family
 from onebox.core.errors import ModelBroken, TaskNotSupported
-from onebox.core.on_disk import Match, OnDisk
+from onebox.core.on_disk import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Match, OnDisk
 from onebox.core.plugins import FAMILIES
 from onebox.core.weight_sizes import bytes_as
 from onebox.imaging.diffusion.lora_base import base_of
-from onebox.imaging.diffusion.lora_config import CONFIG, WEIGHTS, refuse_config
+from onebox.imaging.diffusion.lora_config import refuse_config
 from onebox.imaging.diffusion.lora_keys import is_lora, read_names, refuse_unusable
 
 
@@ -29,11 +29,11 @@ class Lora(Family):
             return None
         refuse_unusable(names, tensors)
         if on_disk.is_folder:
-            refuse_config(on_disk.read_json(CONFIG))
+            refuse_config(on_disk.read_json(ADAPTER_CONFIG))
         elif names.needs_config:
             raise ModelBroken(
-                f"it is in PEFT's own layout, whose strength lies in {CONFIG}; put both into a "
-                f"folder of their own, this one as {WEIGHTS}"
+                f"it is in PEFT's own layout, whose strength lies in {ADAPTER_CONFIG}; put both "
+                f"into a folder of their own, this one as {ADAPTER_WEIGHTS}"
             )
         base = base_of(names, tensors)
         components = sorted({name.component for name in names.layers})
@@ -54,7 +54,9 @@ class Lora(Family):
 def _weights(on_disk: OnDisk) -> str | None:
     """The file with the tensors; None for what is no LoRA by its files."""
     if on_disk.is_folder:
-        return WEIGHTS if {WEIGHTS, CONFIG} <= on_disk.files.keys() else None
+        return (
+            ADAPTER_WEIGHTS if {ADAPTER_WEIGHTS, ADAPTER_CONFIG} <= on_disk.files.keys() else None
+        )
     name = on_disk.path.name
     return name if name.lower().endswith(".safetensors") else None
 

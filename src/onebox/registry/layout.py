@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from onebox.core.on_disk import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+
 WEIGHTS = frozenset({".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf"})
 PICKLES = frozenset({".ckpt", ".pt", ".pth", ".bin"})
 _TOKENIZERS = frozenset(
@@ -34,9 +36,6 @@ _DOCUMENTS = (
 
 PIPELINE_INDEX = "model_index.json"
 CONFIG = "config.json"
-# An adapter as PEFT saves it: its weights, and their strength beside them.
-ADAPTER_CONFIG = "adapter_config.json"
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 SETTINGS = "onebox.toml"
 
 

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from onebox.core.errors import ModelBroken
+from onebox.core.on_disk import ADAPTER_CONFIG
 from onebox.imaging.diffusion.lora_keys import DENOISER, LayerName
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # Ways to begin a training that change the model's own weights as well.
 _OTHER_WEIGHTS = ("pissa", "olora", "corda", "loftq")
 _DENOISERS = ("unet.", "transformer.", "")
@@ -74,9 +74,9 @@ def refuse_config(config: Mapping[str, Any]) -> None:
     """Raises ModelBroken for the configuration of an adapter that cannot be applied."""
     kind = config.get("peft_type")
     if kind != "LORA":
-        raise ModelBroken(f"{CONFIG} says that it is {str(kind)[:40]}; LORA can be used")
+        raise ModelBroken(f"{ADAPTER_CONFIG} says that it is {str(kind)[:40]}; LORA can be used")
     if not math.isfinite(_number(config.get("lora_alpha")) or math.nan):
-        raise ModelBroken(f"{CONFIG} has no lora_alpha; save the adapter again")
+        raise ModelBroken(f"{ADAPTER_CONFIG} has no lora_alpha; save the adapter again")
     start = config.get("init_lora_weights")
     if isinstance(start, str) and start.lower().startswith(_OTHER_WEIGHTS):
         raise ModelBroken(
@@ -87,8 +87,8 @@ def refuse_config(config: Mapping[str, Any]) -> None:
     for pattern in patterns if isinstance(patterns, dict) else ():
         if not _PLAIN.fullmatch(pattern):
             raise ModelBroken(
-                f"{CONFIG} has the expression {pattern[:100]!r} in alpha_pattern; names of layers "
-                "are read"
+                f"{ADAPTER_CONFIG} has the expression {pattern[:100]!r} in alpha_pattern; names "
+                "of layers are read"
             )
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from onebox.core.errors import InvalidInput
+from onebox.core.on_disk import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from onebox.imaging.diffusion.companion_files import owned
-from onebox.imaging.diffusion.lora_config import CONFIG, WEIGHTS, Strengths
+from onebox.imaging.diffusion.lora_config import Strengths
 from onebox.imaging.diffusion.lora_keys import LayerName, read_names
 
 # Where the pipelines' own `save_lora_weights` writes strengths.
@@ -38,7 +39,7 @@ def read_lora(path: str) -> list[Difference]:
 
     place = Path(path)
     folder = place if place.is_dir() else None
-    with safe_open(place if folder is None else folder / WEIGHTS, framework="pt") as file:
+    with safe_open(place if folder is None else folder / ADAPTER_WEIGHTS, framework="pt") as file:
         names = read_names(file.keys())
         strengths = _said_in(file.metadata()) if folder is None else _said_beside(folder)
         layers = []
@@ -79,11 +80,11 @@ def _said_in(metadata: Mapping[str, str] | None) -> Strengths:
 
 def _said_beside(folder: Path) -> Strengths:
     """By the configuration that lies beside the weights, which was judged when it was listed."""
-    with (folder / CONFIG).open("rb") as file:
+    with (folder / ADAPTER_CONFIG).open("rb") as file:
         text = file.read(MAX_CONFIG_BYTES)
     values = _object_in(text)
     if values is None:
-        raise OSError(f"{CONFIG} is not what it was")
+        raise OSError(f"{ADAPTER_CONFIG} is not what it was")
     return Strengths(values, bare=True)
 
 
